@@ -1,0 +1,81 @@
+"""Every setting PAI has: environment variables `PAI_*` → one frozen `Settings`. No other file reads the environment.
+
+Read when called, never at import: Chalice's test client swaps the environment for each call.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from chalicelib.errors import Misconfigured
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Each field `x` is the variable `PAI_X`. The stages in `.chalice/config.json` set what they need; the rest is as here."""
+
+    stage: str = "local"
+    """Name of the stage; with `deployment` it separates the keys of two deployments in one account."""
+    deployment: str = "pai"
+    llm: str = "echo"
+    """A module of chalicelib.llm, or any importable module by its dotted path. So for store, platform and retriever."""
+    store: str = "memory"
+    platform: str = "memory"
+    retriever: str = "none"
+    home: str = ".pai"
+    """Folder of everything that one machine keeps (stage local)."""
+    public_url: str = "http://127.0.0.1:8000"
+    """Where people reach this server; local upload addresses begin with it."""
+    table: str = "PAI-Conversations-local"
+    kms_key: str = ""
+    keys_secret: str = ""
+    bucket: str = ""
+    job_function: str = ""
+    """Function that runs jobs on AWS, as a prefix: `<prefix>-<job>`."""
+    model: str = ""
+    """The default: a family (`claude-sonnet`), a model or inference profile id, a catalogue name or a path to a GGUF file."""
+    models: str = ""
+    """Further models that requests may name, with commas between."""
+    fallback_models: str = ""
+    """Models to try, in order, when the asked-for one is throttled; with commas between."""
+    guardrail: str = ""
+    """A Bedrock guardrail as `id:version`."""
+    openai_base_url: str = "http://127.0.0.1:11434/v1"
+    openai_api_key: str = ""
+    system_prompt: str = (
+        "You are PAI, a helpful personal assistant. Answer briefly and truthfully; say so when you do not know."
+    )
+    """System prompt of conversations that have none of their own."""
+    max_tokens: int = 1024
+    """Longest answer, in tokens, unless a request asks for less or more."""
+    history_tokens: int = 6000
+    """How much of the conversation the model is shown, in tokens as chat.prompt counts them."""
+    context_tokens: int = 8192
+    """Context window of a model in this process."""
+    threads: int = 0
+    """Threads of a model in this process; 0 is one for each core."""
+    deadline_s: float = 25.0
+    """When a synchronous turn is stored and returned as far as it has come."""
+    retention_days: int = 0
+    """Days that a message is kept; 0 is for ever."""
+    backup_days: int = 0
+    """Days that point-in-time backups of the store reach back; deletion receipts name their end."""
+    key_cache_s: float = 60.0
+    """How long a process trusts the key ring it has read."""
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings of this environment (by default the process's); `Misconfigured` names the variable that is wrong."""
+    environment = os.environ if environment is None else environment
+    given: dict[str, str | int | float] = {}
+    for field in fields(Settings):
+        variable = f"PAI_{field.name.upper()}"
+        text = environment.get(variable, "")
+        if text == "":
+            continue
+        convert: type[str] | type[int] | type[float] = {str: str, int: int, float: float}[field.type]  # type: ignore[index]
+        try:
+            given[field.name] = convert(text)
+        except ValueError:
+            raise Misconfigured(f"{variable} is {text!r}; it must be a number.") from None
+    return Settings(**given)  # type: ignore[arg-type]
