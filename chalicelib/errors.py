@@ -10,11 +10,15 @@ PaiError
 │   ├── MessageNotFound        404
 │   ├── FileNotFound           404
 │   └── RouteNotFound          404
+├── MethodNotAllowed           405
+├── RequestTimeout             408  the request did not arrive in time
 ├── Conflict                   409
 │   ├── TurnRunning            409  the same Idempotency-Key is still being answered
 │   └── KeyRingChanged         409  two people changed the API keys at once
 ├── TooLarge                   413
-│   └── ContextTooLong         413  the conversation does not fit the model's context window
+│   ├── ContextTooLong         413  the conversation does not fit the model's context window
+│   ├── AddressTooLong         414
+│   └── HeadersTooLarge        431
 ├── IdempotencyMismatch        422  the Idempotency-Key was used for another request
 ├── GuardrailIntervened        422  the owner's guardrail refused the question or the answer
 ├── SealBroken                 500  a stored value does not open: it was changed, moved, or its key is lost
@@ -111,6 +115,20 @@ class RouteNotFound(NotFound):
     pass
 
 
+class MethodNotAllowed(PaiError):
+    """`allowed` are the methods that the address does take."""
+
+    status = 405
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"This address takes {' or '.join(allowed)} only.")
+        self.allowed = allowed
+
+
+class RequestTimeout(PaiError):
+    status = 408
+
+
 class Conflict(PaiError):
     status = 409
 
@@ -134,6 +152,20 @@ class TooLarge(PaiError):
 class ContextTooLong(TooLarge):
     def __init__(self, problem: str) -> None:
         super().__init__("message", problem)
+
+
+class AddressTooLong(TooLarge):
+    status = 414
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("address", problem)
+
+
+class HeadersTooLarge(TooLarge):
+    status = 431
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("headers", problem)
 
 
 class IdempotencyMismatch(PaiError):

@@ -1,4 +1,4 @@
-"""What PAI talks about, as frozen dataclasses. Times are ISO-8601 UTC with milliseconds and `Z`; `_s` is Unix seconds."""
+"""What PAI talks about, as frozen dataclasses. Times are ISO-8601 UTC with milliseconds and `Z`; `_ms` is Unix time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,7 +70,7 @@ class Message:
     parent_id: str = ""
     branch: str = ""
     state: Literal["running", "failed"] | None = None
-    lease_until_s: float = 0.0
+    lease_until_ms: int = 0
     answer_id: str = ""
     options: TurnOptions = TurnOptions()
     failure_code: str = ""
@@ -90,26 +90,39 @@ class Span:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A conversation's header. `path` names the active branch first, then the stretches it grew from."""
+    """A conversation's header. `path` names the active branch first, then the stretches it grew from.
+
+    Its first span is the active leaf: the newest message of that branch, or the one it stops at. `turns` counts answers.
+
+    `wrapped_key` opens what the conversation holds, under its owner's key; it is not for showing.
+    """
 
     id: str
     owner: str
-    created_at: str
-    updated_at: str
+    created_at: str = ""
+    updated_at: str = ""
     title: str = ""
     system_prompt: str = ""
     user_id: str = ""
-    leaf_id: str = ""
+    turns: int = 0
     path: tuple[Span, ...] = (Span(""),)
+    wrapped_key: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A question on its way to an answer: all that `run_turn` needs, whoever runs it."""
+    """A question on its way to an answer: all that `run_turn` needs, whoever runs it.
+
+    `history` is what came before the question, oldest first. `first`: the conversation was made for this turn, and its header
+    already says so. `new_title` and `new_system_prompt` are what the turn gives the conversation when it ends well.
+    """
 
     conversation: Conversation
     question: Message
     history: tuple[Message, ...] = ()
+    first: bool = False
+    new_title: str = ""
+    new_system_prompt: str = ""
 
 
 @dataclass(frozen=True)

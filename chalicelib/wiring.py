@@ -4,11 +4,17 @@ from functools import cached_property, lru_cache
 from importlib import import_module
 from typing import Any
 
+from chalicelib.auth import Authenticator
+from chalicelib.browse import Browser
+from chalicelib.chat.idempotency import Claims
+from chalicelib.chat.turn import TurnEngine
+from chalicelib.conversations import Conversations
 from chalicelib.errors import Misconfigured
 from chalicelib.llm import LLM
 from chalicelib.platform import Platform
-from chalicelib.settings import Settings
+from chalicelib.settings import Settings, read_settings
 from chalicelib.store import Store
+from chalicelib.vault import Vault
 
 
 def load_part(part: str, name: str, settings: Settings) -> Any:
@@ -42,8 +48,37 @@ class Parts:
     def llm(self) -> LLM:
         return load_part("llm", self.settings.llm, self.settings)  # type: ignore[no-any-return]
 
+    @cached_property
+    def authenticator(self) -> Authenticator:
+        return Authenticator(self.platform.keys, self.settings.key_cache_s)
+
+    @cached_property
+    def vault(self) -> Vault:
+        return Vault(self.store, self.platform, self.settings)
+
+    @cached_property
+    def conversations(self) -> Conversations:
+        return Conversations(self.store, self.vault, self.settings)
+
+    @cached_property
+    def claims(self) -> Claims:
+        return Claims(self.store, self.vault)
+
+    @cached_property
+    def turns(self) -> TurnEngine:
+        return TurnEngine(self.conversations, self.claims, self.llm, self.settings)
+
+    @cached_property
+    def browser(self) -> Browser:
+        return Browser(self.conversations)
+
 
 @lru_cache(maxsize=8)
 def parts(settings: Settings) -> Parts:
     """Return the parts of these settings; the same ones for as long as the process lives."""
     return Parts(settings)
+
+
+def here() -> Parts:
+    """Return the parts of the environment as it is now."""
+    return parts(read_settings())

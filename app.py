@@ -1,0 +1,142 @@
+"""PAI: a personal AI chatbot that its owner runs. This file is the product's table of contents.
+
+Every route, the authorizer and the functions are declared here, each a few lines over chalicelib. A route's function takes
+the checked request and returns a Reply; `route` turns errors into {"Code", "Message", "RequestId"} and writes the log line.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from chalice.app import AuthRequest, AuthResponse, Chalice, CORSConfig, Response
+
+from chalicelib import browse, http, logs, wire
+from chalicelib.chat.turn import Collect
+from chalicelib.errors import PaiError
+from chalicelib.health import VERSION, check_parts
+from chalicelib.http import Reply, Request
+from chalicelib.records import Conversation
+from chalicelib.wiring import here
+
+app = Chalice(app_name="pai")
+logs.configure()
+CORS = CORSConfig(allow_origin="*", allow_headers=["Authorization", "Idempotency-Key", "Prefer", "Last-Event-ID"], max_age=600)
+
+
+# Who is asking
+
+
+@app.authorizer(ttl_seconds=60)
+def api_key(auth_request: AuthRequest) -> AuthResponse:
+    """Admit a known API key. A refusal is an empty list of routes: raising would be a 500, or a dropped connection."""
+    try:
+        principal = here().authenticator.principal(auth_request.token)
+    except PaiError as error:
+        logs.refused(error)
+        return AuthResponse(routes=[], principal_id="nobody")
+    return AuthResponse(routes=["*"], principal_id=principal.owner, context={"key_id": principal.key_id})
+
+
+def route(path: str, method: str = "GET", *, public: bool = False) -> Callable[[Callable[..., Reply]], Callable[..., Reply]]:
+    """Declare a route for a function of (request, **path parameters)."""
+
+    def declare(handle: Callable[..., Reply]) -> Callable[..., Reply]:
+        @app.route(path, methods=[method], cors=CORS, authorizer=None if public else api_key, name=handle.__name__)
+        @wraps(handle)
+        def view(**parameters: str) -> Response:
+            reply = http.answer(handle, _request(f"{method} {path}"), parameters)
+            return Response(reply.text, {"Content-Type": reply.content_type, **reply.headers}, reply.status)
+
+        return handle
+
+    return declare
+
+
+def _request(route: str) -> Request:
+    """Return what Chalice knows of the current request, as plain data."""
+    current: Any = app.current_request
+    who = current.context.get("authorizer", {})
+    return Request(
+        request_id=app.lambda_context.aws_request_id,
+        route=route,
+        owner=who.get("principalId", ""),
+        key_id=who.get("key_id", ""),
+        body=current.raw_body,
+        headers={name.lower(): value for name, value in current.headers.items()},
+        query=dict(current.query_params or {}),
+    )
+
+
+# Chat
+
+
+@route("/chat", "POST")
+def chat(request: Request) -> Reply:
+    """Ask, and wait for the answer."""
+    key = request.headers.get("idempotency-key")
+    turns, ask = here().turns, wire.ask(request)
+    wish = here().claims.wish(request.owner, key, wire.idempotency_body(request)) if key is not None else None
+    return wire.answered(turns.ask(request.owner, ask, Collect(), wish))
+
+
+# Conversations
+
+
+@route("/conversations", "POST")
+def create_conversation(request: Request) -> Reply:
+    """Start a conversation, perhaps with a first message that the next /chat answers too."""
+    header, note = wire.new_conversation(request)
+    return wire.created(here().turns.open_conversation(header, note))
+
+
+@route("/conversations")
+def list_conversations(request: Request) -> Reply:
+    """List the owner's conversations, or search them."""
+    return here().browser.list(request.owner, request.parameters)
+
+
+@route("/conversations/{conversation_id}")
+def get_conversation(request: Request, conversation_id: str) -> Reply:
+    """Show a conversation, oldest message first."""
+    return here().browser.show(request.owner, conversation_id, request.parameters)
+
+
+@route("/conversations/{conversation_id}", "PATCH")
+def change_conversation(request: Request, conversation_id: str) -> Reply:
+    """Rename a conversation, or go on from another of its messages."""
+    changed: Conversation = browse.change(here().conversations, request.owner, conversation_id, request.fields)
+    return Reply(wire.summary(changed))
+
+
+@route("/conversations/{conversation_id}", "DELETE")
+def delete_conversation(request: Request, conversation_id: str) -> Reply:
+    """Delete a conversation for good, with a receipt."""
+    return wire.receipt(here().conversations.delete(request.owner, conversation_id))
+
+
+@route("/conversations/{conversation_id}/export")
+def export_conversation(request: Request, conversation_id: str) -> Reply:
+    """Give out everything that was said, readable elsewhere."""
+    return here().browser.export(request.owner, conversation_id, request.parameters)
+
+
+# The deployment
+
+
+@route("/models")
+def list_models(request: Request) -> Reply:
+    """List the models that a request may name."""
+    return wire.models(here().llm.models())
+
+
+@route("/health", public=True)
+def health(request: Request) -> Reply:
+    """Say that this process answers."""
+    return Reply({"status": "ok", "version": VERSION})
+
+
+@route("/health/deep")
+def deep_health(request: Request) -> Reply:
+    """Touch every part, and say which fails and why."""
+    report = check_parts(here())
+    return Reply(report, status=200 if report["status"] == "ok" else 503)

@@ -1,0 +1,75 @@
+"""From a turn to what the model sees: pure functions.
+
+The history is cut to a token budget, oldest first, in whole exchanges (a question with its answer), so that no answer
+stands there without its question.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from chalicelib.llm import Request, Said
+from chalicelib.records import Message, Turn
+from chalicelib.settings import Settings
+
+MESSAGE_TOKENS = 4
+"""What a chat template adds to each message: its role and its marks."""
+
+
+def request_for(turn: Turn, settings: Settings) -> Request:
+    """Return what to ask the model for this turn."""
+    shown = within_budget(turn.history, settings.history_tokens)
+    options = turn.question.options
+    return Request(
+        messages=alternating([*shown, turn.question]),
+        system=turn.new_system_prompt or turn.conversation.system_prompt or settings.system_prompt,
+        model=options.model,
+        max_tokens=options.max_tokens or settings.max_tokens,
+        temperature=options.temperature,
+        timeout_s=settings.deadline_s,
+    )
+
+
+def within_budget(history: Sequence[Message], budget_tokens: int) -> list[Message]:
+    """Return the newest whole exchanges that fit the budget together, oldest first."""
+    kept: list[Message] = []
+    for exchange in reversed(exchanges(history)):
+        budget_tokens -= sum(count_tokens(message.content) + MESSAGE_TOKENS for message in exchange)
+        if budget_tokens < 0:
+            break
+        kept = exchange + kept
+    return kept
+
+
+def exchanges(history: Iterable[Message]) -> list[list[Message]]:
+    """Split into exchanges: one or more of the user's messages with what answered them. An answer that begins is dropped."""
+    parts: list[list[Message]] = []
+    previous = "assistant"
+    for message in history:
+        if message.role == "user" and previous == "assistant":
+            parts.append([])
+        if parts:
+            parts[-1].append(message)
+            previous = message.role
+    return parts
+
+
+def alternating(messages: Iterable[Message]) -> list[Said]:
+    """Merge neighbours of one role, leave blank ones out: what every model's chat template accepts."""
+    merged: list[Said] = []
+    for message in messages:
+        if not message.content.strip():
+            continue
+        if merged and merged[-1].role == message.role:
+            merged[-1] = Said(message.role, f"{merged[-1].text}\n\n{message.content}")
+        else:
+            merged.append(Said(message.role, message.content))
+    return merged
+
+
+def count_tokens(text: str) -> int:
+    """Estimate tokens as (UTF-8 bytes + 2 × digits) / 3, without a model's vocabulary.
+
+    Byte-level tokenizers never make more tokens than bytes, so the truth is at most 3 × the estimate; docs/design.md has
+    the error measured on prose, code and other scripts.
+    """
+    digits = sum(text.count(digit) for digit in "0123456789")
+    return (len(text.encode()) + 2 * digits + 2) // 3

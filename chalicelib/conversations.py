@@ -1,0 +1,382 @@
+"""Conversations over a store and a vault: append-only items, sealed, one partition each.
+
+    pk = C#<owner>#<conversation_id>    the owner is part of the key: another owner's id leads nowhere
+        sk = M#<ulid>                   messages, in the order they were asked
+        sk = ~                          the header, after everything: one reverse query brings it and the newest messages
+
+A turn adds its two messages and touches the header; it never rewrites what is there, so its cost does not grow.
+Messages form a tree. Those of one branch share a branch id, and the header's path says which stretch of which branch is
+active, so that a reader knows from a message alone whether to show it. Two turns asked at once stand in the same branch.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from secrets import randbelow
+
+from ulid import ULID
+
+from chalicelib.clock import iso
+from chalicelib.errors import ConversationNotFound, MessageNotFound, PaiError, SealBroken
+from chalicelib.records import Conversation, Message, Span, Turn, TurnOptions, Usage
+from chalicelib.settings import Settings
+from chalicelib.store import Item, Page, Store, Value, When
+from chalicelib.vault import Box, Vault
+
+HEADER = "~"
+DAY_S = 86_400
+TITLE_CHARS = 60
+UNREADABLE = "(does not open with its key)"
+LIVE = When("present", "key")
+"""A header lives as long as it has its key: what deletion takes away first."""
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """The receipt of a deletion. `backups_until`: when the last point-in-time backup with it is gone; None without backups."""
+
+    conversation_id: str
+    messages: int
+    deleted_at: str
+    backups_until: str | None
+
+
+class Conversations:
+    """The repository of conversations. Every method takes the owner first, and finds nothing of anybody else's."""
+
+    def __init__(self, store: Store, vault: Vault, settings: Settings, now: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._vault = vault
+        self._retention_s = settings.retention_days * DAY_S
+        self._backup_s = settings.backup_days * DAY_S
+        self._now = now
+
+    # Writing
+
+    def create(self, conversation: Conversation) -> Conversation:
+        """Store a new header and return it with its key and times."""
+        pk = partition(conversation.owner, conversation.id)
+        box, wrapped = self._vault.new_box(conversation.owner, pk)
+        now = iso(self._now())
+        conversation = replace(conversation, wrapped_key=wrapped, created_at=now, updated_at=now)
+        texts = {"title": conversation.title, "system_prompt": conversation.system_prompt}
+        labels = _given({"user_id": conversation.user_id})
+        item = {"pk": pk, "sk": HEADER, "key": wrapped, "created_at": now, **labels, **_sealed_texts(box, texts)}
+        self._store.put({**item, **self._place(conversation), **self._expiry()}, [When("absent", "pk")])
+        return conversation
+
+    def add(self, conversation: Conversation, message: Message) -> bool:
+        """Append a message; False when one with its id is there already."""
+        item = _message_item(self._box(conversation), message)
+        return self._store.put({**item, **self._expiry()}, [When("absent", "pk")])
+
+    def restart(self, conversation: Conversation, question: Message, lease_until_ms: int) -> bool:
+        """Take up a question that failed or whose lease ran out; False when somebody else was quicker."""
+        changed = self._store.update(
+            partition(conversation.owner, conversation.id),
+            f"M#{question.id}",
+            set={"state": "running", "lease_until_ms": lease_until_ms},
+            remove=("failure_code", "failure"),
+            when=[When("equals", "lease_until_ms", question.lease_until_ms)],
+        )
+        return changed is not None
+
+    def fail(self, conversation: Conversation, question: Message, error: PaiError) -> None:
+        """Keep with the question why it has no answer, so that it can be answered again."""
+        pk, sk = partition(conversation.owner, conversation.id), f"M#{question.id}"
+        self._store.update(
+            pk,
+            sk,
+            set={"state": "failed", "failure_code": error.code, "failure": error.message},
+            when=[When("present", "role"), When("equals", "lease_until_ms", question.lease_until_ms)],
+        )
+        header = self._store.get(pk, HEADER)
+        if header is None or "key" not in header:
+            self._store.delete([(pk, sk)])
+
+    def finish(self, turn: Turn, answer: Message) -> bool:
+        """Append the answer and move the header on; False when another run of this turn has already answered.
+
+        Raises ConversationNotFound, leaving nothing behind, when the conversation was deleted in the meantime.
+        """
+        conversation = turn.conversation
+        if not self.add(conversation, answer):
+            return False
+        moved: Item = {}
+        if not turn.first:  # a new header already stands where it belongs in the index: moving it there costs two writes
+            texts = {"title": turn.new_title, "system_prompt": turn.new_system_prompt}
+            moved = {**self._place(conversation), **self._expiry(), **_sealed_texts(self._box(conversation), texts)}
+        if not self._touch(conversation, moved, turns=1):
+            pk = partition(conversation.owner, conversation.id)
+            self._store.delete([(pk, f"M#{answer.id}"), (pk, f"M#{turn.question.id}")])
+            raise ConversationNotFound
+        return True
+
+    def rename(self, conversation: Conversation, title: str) -> Conversation:
+        """Give the conversation this title; its place in the list stays."""
+        if not self._touch(conversation, _sealed_texts(self._box(conversation), {"title": title})):
+            raise ConversationNotFound
+        return replace(conversation, title=title)
+
+    def switch(self, conversation: Conversation, leaf_id: str) -> Conversation:
+        """Make the path that ends with this message the active one. MessageNotFound."""
+        return self._take_path(conversation, self._path_to(conversation, leaf_id))
+
+    def branch(self, conversation: Conversation, parent_id: str, first_id: str) -> Conversation:
+        """Make a new branch active: it grows from this message and will begin with `first_id`. MessageNotFound."""
+        return self._take_path(conversation, (Span(first_id), *self._path_to(conversation, parent_id)))
+
+    def _take_path(self, conversation: Conversation, path: tuple[Span, ...]) -> Conversation:
+        if not self._touch(conversation, {"path": _encoded(path)}):
+            raise ConversationNotFound
+        return replace(conversation, path=path)
+
+    def _touch(self, conversation: Conversation, changed: Item, turns: int = 0) -> bool:
+        """Change a header that is alive."""
+        pk = partition(conversation.owner, conversation.id)
+        add = {"turns": turns} if turns else None
+        return self._store.update(pk, HEADER, set=changed, add=add, when=[LIVE]) is not None
+
+    def delete(self, owner: str, conversation_id: str) -> Deleted:
+        """Delete for good: the key first, which ends reading, then messages, then the header; a crash leaves it repeatable."""
+        pk, now = partition(owner, conversation_id), self._now()
+        shredded = self._store.update(
+            pk,
+            HEADER,
+            set={"deleted_at": iso(now)},
+            remove=("key", "title", "system_prompt", "list_pk", "list_sk"),
+            when=[When("present", "created_at")],
+        )
+        if shredded is None:
+            raise ConversationNotFound
+        messages = 0
+        while items := self._store.query(pk, last="M#~", limit=250).items:
+            self._store.delete([(pk, str(item["sk"])) for item in items])
+            messages += len(items)
+        self._store.delete([(pk, HEADER)])
+        backups_until = iso(now + self._backup_s) if self._backup_s else None
+        return Deleted(conversation_id, messages, iso(now), backups_until)
+
+    # Reading
+
+    def open(self, owner: str, conversation_id: str, newest: int) -> tuple[Conversation, Sequence[Message]]:
+        """Return the header and the `newest` messages of the active path, oldest first. One query in the plain case."""
+        page, conversation = self._head(owner, conversation_id, newest)
+        messages = islice(self._messages(conversation, page, newest), newest)
+        return conversation, list(messages)[::-1]
+
+    def newest_first(self, conversation: Conversation, before: str = "") -> Iterator[Message]:
+        """Yield the messages of the active path that are older than the id `before`, newest first, read as needed."""
+        pk = partition(conversation.owner, conversation.id)
+        page = self._store.query(pk, last=f"M#{before or '~'}", newest_first=True)
+        return (message for message in self._messages(conversation, page, 100) if message.id != before)
+
+    def oldest_first(self, conversation: Conversation, after: str = "") -> Iterator[Message]:
+        """Yield the messages of all branches with ids greater than `after`, oldest first, read as needed."""
+        pk, box, cursor = partition(conversation.owner, conversation.id), self._box(conversation), None
+        while True:
+            page = self._store.query(pk, first=f"M#{after}", last="M#~", cursor=cursor)
+            yield from (_message(box, item) for item in page.items if item["sk"] != f"M#{after}")
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def header(self, owner: str, conversation_id: str) -> Conversation:
+        return self._head(owner, conversation_id, 0)[1]
+
+    def message(self, conversation: Conversation, message_id: str) -> Message:
+        """Return one message, of any branch; MessageNotFound."""
+        item = self._store.get(partition(conversation.owner, conversation.id), f"M#{message_id}")
+        if item is None:
+            raise MessageNotFound
+        return _message(self._box(conversation), item)
+
+    def latest(self, owner: str, before: str = "") -> Iterator[tuple[str, Conversation]]:
+        """Yield the owner's conversations, last active first, each with its place in the list; from behind the place `before`.
+
+        These headers hold no system prompt, leaf or path: the index does not carry them.
+        """
+        cursor = None
+        while True:
+            page = self._store.query(_list(owner), index=True, last=before, newest_first=True, cursor=cursor)
+            for item in page.items:
+                if item["list_sk"] != before and "key" in item:
+                    yield str(item["list_sk"]), self._listed(owner, item)
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def _path_to(self, conversation: Conversation, message_id: str) -> tuple[Span, ...]:
+        message = self.message(conversation, message_id)
+        spans = [Span(message.branch, message.id)]
+        while message.branch:
+            first = self.message(conversation, message.branch)
+            message = self.message(conversation, first.parent_id)
+            spans.append(Span(message.branch, message.id))
+        return tuple(spans)
+
+    def _head(self, owner: str, conversation_id: str, newest: int) -> tuple[Page, Conversation]:
+        pk = partition(owner, conversation_id)
+        page = self._store.query(pk, newest_first=True, limit=newest + 1)
+        if not page.items or page.items[0]["sk"] != HEADER or "key" not in page.items[0]:
+            raise ConversationNotFound
+        header, *messages = page.items
+        return Page(messages, page.cursor), self._opened_header(owner, conversation_id, header)
+
+    def _opened_header(self, owner: str, conversation_id: str, item: Item) -> Conversation:
+        box = self._vault.open_box(owner, str(item["pk"]), _bytes(item["key"]))
+        spans = json.loads(str(item.get("path", '[["", ""]]')))
+        return Conversation(
+            id=conversation_id,
+            owner=owner,
+            created_at=str(item["created_at"]),
+            updated_at=str(item["updated_at"]),
+            title=_opened(box, item, "title"),
+            system_prompt=_opened(box, item, "system_prompt"),
+            user_id=str(item.get("user_id", "")),
+            turns=int(item.get("turns", 0)),
+            path=tuple(Span(branch, until) for branch, until in spans),
+            wrapped_key=_bytes(item["key"]),
+        )
+
+    def _listed(self, owner: str, item: Item) -> Conversation:
+        conversation_id = str(item["pk"]).rpartition("#")[2]
+        try:
+            return self._opened_header(owner, conversation_id, item)
+        except SealBroken:  # the list must go on, and the conversation can still be deleted
+            return Conversation(
+                conversation_id,
+                owner,
+                created_at=str(item["created_at"]),
+                updated_at=str(item["updated_at"]),
+                title=UNREADABLE,
+                user_id=str(item.get("user_id", "")),
+            )
+
+    def _messages(self, conversation: Conversation, page: Page, limit: int) -> Iterator[Message]:
+        """Yield the messages of the active path, newest first from this page on, leaping over stretches of other branches."""
+        pk, box = partition(conversation.owner, conversation.id), self._box(conversation)
+        while True:
+            yield from (_message(box, item) for item in page.items if _on_path(conversation.path, item))
+            if page.cursor is None:
+                return
+            leap = _leap(conversation.path, str(page.items[-1]["sk"]) if page.items else "")
+            page = self._store.query(
+                pk, newest_first=True, limit=max(limit, 25), last=leap, cursor=None if leap else page.cursor
+            )
+
+    def _box(self, conversation: Conversation) -> Box:
+        return self._vault.open_box(
+            conversation.owner, partition(conversation.owner, conversation.id), conversation.wrapped_key
+        )
+
+    def _place(self, conversation: Conversation) -> dict[str, Value]:
+        """The header's place in the list, by its last activity: what each turn moves."""
+        now = iso(self._now())
+        return {"updated_at": now, "list_pk": _list(conversation.owner), "list_sk": f"{now}#{conversation.id}"}
+
+    def _expiry(self) -> dict[str, Value]:
+        return {"expires_at": int(self._now()) + self._retention_s} if self._retention_s else {}
+
+
+def partition(owner: str, conversation_id: str) -> str:
+    """Return the partition key; ids that can't be one lead to ConversationNotFound without a look-up."""
+    try:
+        return f"C#{owner}#{uuid.UUID(conversation_id)}"
+    except ValueError:
+        raise ConversationNotFound from None
+
+
+def new_message_id(after: str = "") -> str:
+    """Return a ULID greater than `after`, even if the clock was set back since then."""
+    now = ULID()
+    if after and str(now) <= after:
+        return str(ULID.from_int(int(_ulid(after)) + 2 + 2 * randbelow(2**60) & ~1))
+    return str(ULID.from_int(int(now) & ~1))
+
+
+def answer_id(question_id: str) -> str:
+    """Return the id of the question's first answer: the next one, so that the pair stays together in every list."""
+    return str(ULID.from_int(int(_ulid(question_id)) | 1))
+
+
+def title_of(text: str) -> str:
+    """Return a first title: the message's first line, cut at a word."""
+    line = " ".join(text.split())
+    if len(line) <= TITLE_CHARS:
+        return line
+    return line[:TITLE_CHARS].rsplit(" ", 1)[0] + "…"
+
+
+def _on_path(path: Sequence[Span], item: Item) -> bool:
+    """Whether a message's item stands on the active path."""
+    branch, message_id = item.get("branch", ""), str(item["sk"])[2:]
+    return any(span.branch == branch and (not span.until or message_id <= span.until) for span in path)
+
+
+def _leap(path: Sequence[Span], oldest: str) -> str:
+    """Return the sort key to go on from, when everything between it and `oldest` belongs to other branches; else empty."""
+    span = next((span for span in path if f"M#{span.branch}" < oldest), None)
+    return f"M#{span.until}" if span and span.until and f"M#{span.until}" < oldest else ""
+
+
+def _ulid(text: str) -> ULID:
+    try:
+        return ULID.from_str(text)
+    except ValueError:
+        raise MessageNotFound from None
+
+
+def _list(owner: str) -> str:
+    return f"L#{owner}"
+
+
+def _encoded(path: Sequence[Span]) -> str:
+    return json.dumps([[span.branch, span.until] for span in path], separators=(",", ":"))
+
+
+def _sealed_texts(box: Box, texts: Mapping[str, str]) -> dict[str, Value]:
+    return {name: box.seal(HEADER, name, text) for name, text in texts.items() if text}
+
+
+def _opened(box: Box, item: Item, name: str) -> str:
+    return box.open(HEADER, name, _bytes(item[name])) if name in item else ""
+
+
+def _bytes(value: Value) -> bytes:
+    assert isinstance(value, bytes)
+    return value
+
+
+PLAIN = ("role", "created_at", "parent_id", "branch", "state", "lease_until_ms", "answer_id")
+PLAIN_RESULT = ("failure_code", "failure", "model", "stop_reason")
+"""Attributes of a message that are stored as they are; the empty ones are left out."""
+
+
+def _message_item(box: Box, message: Message) -> dict[str, Value]:
+    sk = f"M#{message.id}"
+    plain = {name: getattr(message, name) for name in PLAIN + PLAIN_RESULT}
+    asked = {name: value for name, value in vars(message.options).items() if value is not None}
+    numbers = {**_given(vars(message.usage)), **asked}
+    item = {"pk": box.pk, "sk": sk, **_given(plain), "content": box.seal(sk, "content", message.content)}
+    return {**item, **({"numbers": json.dumps(numbers, separators=(",", ":"))} if numbers else {})}
+
+
+def _message(box: Box, item: Item) -> Message:
+    sk = str(item["sk"])
+    numbers = json.loads(str(item.get("numbers", "{}")))
+    known = {name: item[name] for name in PLAIN + PLAIN_RESULT if name in item}
+    return Message(
+        id=sk[2:],
+        content=box.open(sk, "content", _bytes(item["content"])),
+        options=TurnOptions(**{name: numbers[name] for name in TurnOptions.__match_args__ if name in numbers}),
+        usage=Usage(**{name: numbers[name] for name in Usage.__match_args__ if name in numbers}),
+        **known,  # type: ignore[arg-type]
+    )
+
+
+def _given(values: dict[str, Value]) -> dict[str, Value]:
+    return {name: value for name, value in values.items() if value}

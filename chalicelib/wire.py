@@ -1,0 +1,186 @@
+"""The JSON of docs/api.md ↔ records. Pure: requests are checked here, replies get their form here."""
+
+import json
+import uuid
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from chalicelib.chat.turn import Answered, Ask
+from chalicelib.conversations import Deleted, title_of
+from chalicelib.errors import BadRequest
+from chalicelib.http import Reply, Request
+from chalicelib.records import Conversation, Message, ModelInfo, TurnOptions
+
+MESSAGE_CHARS = 100_000
+MESSAGE_BYTES = 300_000
+TITLE_CHARS = 200
+LABEL_CHARS = 256
+ID_CHARS = 64
+MOST_TOKENS = 200_000
+
+Json = dict[str, Any]
+
+
+def ask(request: Request) -> Ask:
+    """Return what a request to /chat asks."""
+    fields = request.fields
+    return Ask(
+        message=fields.required_text("message", longest=MESSAGE_CHARS, largest=MESSAGE_BYTES),
+        conversation_id=fields.text("conversation_id", longest=ID_CHARS, default=""),
+        user_id=fields.text("user_id", longest=LABEL_CHARS, default=""),
+        system_prompt=fields.text("system_prompt", longest=MESSAGE_CHARS, largest=MESSAGE_BYTES, default=""),
+        parent_id=fields.text("parent_id", longest=ID_CHARS, default=""),
+        options=TurnOptions(
+            model=fields.text("model", longest=LABEL_CHARS, default="") or None,
+            max_tokens=fields.whole("max_tokens", least=1, most=MOST_TOKENS),
+            temperature=fields.number("temperature", least=0, most=1),
+        ),
+    )
+
+
+def new_conversation(request: Request) -> tuple[Conversation, str]:
+    """Return the header that a request to /conversations describes, and its first message or nothing."""
+    fields = request.fields
+    note = fields.text("initial_message", longest=MESSAGE_CHARS, largest=MESSAGE_BYTES, default="")
+    header = Conversation(
+        id=str(uuid.uuid4()),
+        owner=request.owner,
+        title=title_of(note),
+        user_id=fields.text("user_id", longest=LABEL_CHARS, default=""),
+    )
+    return header, note if note.strip() else ""
+
+
+def idempotency_body(request: Request) -> str:
+    """Return the part of a request that must be the same under the same Idempotency-Key, in one form whatever its spacing."""
+    return json.dumps([request.route, request.fields.members], sort_keys=True)
+
+
+def answered(turn: Answered) -> Reply:
+    """Return the reply of /chat. Documents are not consulted, so there are no citations."""
+    answer = turn.answer
+    body = {
+        "conversation_id": turn.conversation_id,
+        "message": answer.content,
+        "usage": usage(answer),
+        "model": answer.model,
+        "message_id": answer.id,
+        "turn_id": answer.parent_id,
+        "stop_reason": answer.stop_reason,
+        "citations": [],
+        "retrieval": {"status": "off", "passages": 0},
+    }
+    return Reply(body, log={"model": answer.model, "stop_reason": answer.stop_reason, **usage(answer)})
+
+
+def usage(answer: Message) -> Json:
+    """Return token counts; those of the prompt cache only where the model has one."""
+    counts = vars(answer.usage)
+    return {name: count for name, count in counts.items() if count or name in ("input_tokens", "output_tokens")}
+
+
+def created(conversation: Conversation) -> Reply:
+    return Reply({"conversation_id": conversation.id, "message": "Conversation created successfully"}, status=201)
+
+
+def summary(conversation: Conversation) -> Json:
+    """Return a conversation as lists show it."""
+    return {
+        "conversation_id": conversation.id,
+        "title": conversation.title,
+        "created_at": conversation.created_at,
+        "updated_at": conversation.updated_at,
+        **({"user_id": conversation.user_id} if conversation.user_id else {}),
+    }
+
+
+def conversation(header: Conversation, messages: Sequence[Message], next_cursor: str | None, now_ms: int) -> Json:
+    """Return a conversation with these messages, oldest first."""
+    newest = messages[-1].created_at if messages else ""
+    return {
+        **summary(header),
+        "updated_at": max(header.updated_at, newest),
+        "system_prompt": header.system_prompt or None,
+        "leaf_id": messages[-1].id if messages else None,
+        "messages": message_list(messages, now_ms),
+        "next_cursor": next_cursor,
+    }
+
+
+def message_list(messages: Sequence[Message], now_ms: int) -> list[Json]:
+    present = {message.id for message in messages}
+    return [message_json(message, answered=message.answer_id in present, now_ms=now_ms) for message in messages]
+
+
+def message_json(message: Message, *, answered: bool = True, now_ms: int = 0) -> Json:
+    """Return a message. A question without an answer says why: it is running, or it failed and can be asked again."""
+    body: Json = {
+        "role": message.role,
+        "content": message.content,
+        "timestamp": message.created_at,
+        "message_id": message.id,
+        "parent_id": message.parent_id or None,
+    }
+    if message.role == "assistant":
+        return body | {"model": message.model, "stop_reason": message.stop_reason, "usage": usage(message)}
+    if message.state is None or answered:
+        return body
+    if message.state == "running" and message.lease_until_ms >= now_ms:
+        return body | {"state": "running"}
+    code = message.failure_code or "TurnLost"
+    sentence = message.failure or "Whoever was answering this stopped before the end. Ask it again."
+    return body | {"state": "failed", "error": {"Code": code, "Message": sentence}}
+
+
+def receipt(deleted: Deleted) -> Reply:
+    """Return what was deleted, and when the last backup that still has it ends."""
+    return Reply(
+        {
+            "conversation_id": deleted.conversation_id,
+            "deleted": True,
+            "messages": deleted.messages,
+            "deleted_at": deleted.deleted_at,
+            "backups_until": deleted.backups_until,
+        }
+    )
+
+
+def models(infos: Iterable[ModelInfo]) -> Reply:
+    """Return what this deployment can use; the default comes first."""
+    items = [
+        {
+            "id": info.id,
+            "name": info.name,
+            "context_tokens": info.context_tokens,
+            "aliases": list(info.aliases),
+            "default": place == 0,
+            **info.details,
+        }
+        for place, info in enumerate(infos)
+    ]
+    return Reply({"items": items, "next_cursor": None})
+
+
+def markdown(header: Conversation, messages: Iterable[Message]) -> str:
+    """Return a conversation as a document that people read."""
+    parts = [f"# {header.title or 'Conversation'}", f"*{header.created_at} · {header.id}*"]
+    if header.system_prompt:
+        parts.append(f"> {header.system_prompt}".replace("\n", "\n> "))
+    for message in messages:
+        who = "You" if message.role == "user" else f"PAI ({message.model})"
+        parts.append(f"## {who} · {message.created_at}\n\n{message.content}")
+    return "\n\n".join(parts) + "\n"
+
+
+def cursor(place: str) -> str:
+    """Return an opaque cursor for a place in a list."""
+    return urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def place(cursor: str) -> str:
+    """Return the place that a cursor stands for; BadRequest for one we never gave."""
+    try:
+        return urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
+    except ValueError:
+        raise BadRequest("cursor", "is not one that this list gave; leave it out to start at the beginning") from None
