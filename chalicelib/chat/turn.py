@@ -129,7 +129,7 @@ class TurnEngine:
         """Store a new conversation; `note`, if any, is its first message, answered together with the next question."""
         conversation = self._conversations.create(header)
         if note:
-            message = Message(new_message_id(), "user", note, iso(self._now()))
+            message = Message(new_message_id(self._now()), "user", note, iso(self._now()))
             self._conversations.add(conversation, message)
         return conversation
 
@@ -222,7 +222,7 @@ class TurnEngine:
         error.details = {**error.details, **kept}
 
     def _begin_first(self, owner: str, ask: Ask, claim: ClaimIds) -> Turn:
-        question = self._question(ask, new_message_id())
+        question = self._question(ask, new_message_id(self._now()))
         header = Conversation(
             id=str(uuid.uuid4()),
             owner=owner,
@@ -240,7 +240,7 @@ class TurnEngine:
     ) -> Turn:
         """Return the turn of a question in a conversation that exists: after `last`, or on a branch of its own."""
         parent_id = ask.parent_id or (last.id if last else "")
-        question_id = new_message_id(after=parent_id)
+        question_id = new_message_id(self._now(), after=parent_id)
         claim(conversation.id, question_id)
         if parent_id and (conversation.path[0].until or last is None or parent_id != last.id):
             conversation = self._conversations.branch(conversation, parent_id, question_id)

@@ -1,0 +1,455 @@
+"""The turn engine: questions are kept, answers are written once, branches keep apart."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.chat.turn import LEASE_SLACK_S, Ask, Collect
+from chalicelib.errors import (
+    ConversationNotFound,
+    IdempotencyMismatch,
+    MessageNotFound,
+    ModelInterrupted,
+    ModelThrottled,
+    ModelTimeout,
+    TurnRunning,
+)
+from chalicelib.records import Message, TurnOptions
+from chalicelib.settings import Settings
+from tests.standins.scripted import fails, says
+from tests.unit.conftest import World
+
+
+def ask(world: World, message: str, conversation_id: str = "", **more: str) -> tuple[str, Message]:
+    """Ask as the owner `me`; return the conversation's id and the answer."""
+    answered = world.turns.ask("me", Ask(message, conversation_id, **more), Collect())
+    return answered.conversation_id, answered.answer
+
+
+def shown(world: World, conversation_id: str) -> list[str]:
+    """What the active path says, oldest first."""
+    return [message.content for message in world.conversations.open("me", conversation_id, 1000)[1]]
+
+
+def seen_by_model(world: World) -> list[tuple[str, str]]:
+    """The messages of the last request."""
+    return [(said.role, said.text) for said in world.llm.requests[-1].messages]
+
+
+def test_first_question_starts_a_conversation_with_a_title(world: World) -> None:
+    conversation_id, answer = ask(world, "What is the  capital\nof France?")
+
+    header = world.conversations.header("me", conversation_id)
+
+    assert header.title == "What is the capital of France?"
+    assert header.turns == 1
+    assert shown(world, conversation_id) == ["What is the  capital\nof France?", "Hello there."]
+    assert (answer.model, answer.stop_reason, answer.usage.input_tokens) == ("scripted", "end", 10)
+
+
+def test_next_question_shows_the_model_what_was_said(world: World) -> None:
+    conversation_id, _ = ask(world, "one")
+
+    ask(world, "two", conversation_id)
+
+    assert seen_by_model(world) == [("user", "one"), ("assistant", "Hello there."), ("user", "two")]
+
+
+def test_system_prompt_holds_until_a_later_one_replaces_it(world: World) -> None:
+    conversation_id, _ = ask(world, "one", system_prompt="Speak French.")
+    ask(world, "two", conversation_id)
+    held = world.llm.requests[-1].system
+    ask(world, "three", conversation_id, system_prompt="Speak German.")
+    ask(world, "four", conversation_id)
+
+    assert held == "Speak French."
+    assert [request.system for request in world.llm.requests[2:]] == ["Speak German.", "Speak German."]
+
+
+def test_unknown_conversation_is_not_found_and_nothing_is_asked(world: World) -> None:
+    for conversation_id in ("no-uuid", "00000000-0000-4000-8000-000000000000", "C#me#x", "~"):
+        with pytest.raises(ConversationNotFound):
+            ask(world, "hello", conversation_id)
+    assert not world.llm.requests
+
+
+def test_another_owners_conversation_is_not_found(world: World) -> None:
+    conversation_id, _ = ask(world, "mine")
+
+    with pytest.raises(ConversationNotFound):
+        world.turns.ask("you", Ask("yours?", conversation_id), Collect())
+
+
+def test_failed_question_is_kept_with_its_reason_and_its_retry_does_not_repeat_it(world: World) -> None:
+    conversation_id, _ = ask(world, "one")
+    world.llm.acts = [fails(ModelThrottled("Rate limit exceeded.")), says("Now.")]
+
+    with pytest.raises(ModelThrottled) as error:
+        ask(world, "two", conversation_id)
+    failed = world.conversations.open("me", conversation_id, 10)[1][-1]
+    ask(world, "two", conversation_id)
+
+    assert (failed.content, failed.state, failed.failure) == ("two", "failed", "Rate limit exceeded.")
+    assert error.value.details == {"conversation_id": conversation_id, "turn_id": failed.id}
+    assert shown(world, conversation_id) == ["one", "Hello there.", "two", "Now."]
+
+
+def test_first_question_that_fails_names_its_conversation_so_that_it_can_be_asked_again_there(world: World) -> None:
+    world.llm.acts = [fails(ModelThrottled("Later.")), says("Now.")]
+
+    with pytest.raises(ModelThrottled) as error:
+        ask(world, "one")
+    conversation_id = error.value.details["conversation_id"]
+    ask(world, "one", conversation_id)
+
+    assert shown(world, conversation_id) == ["one", "Now."]
+
+
+def test_different_question_after_a_failed_one_is_answered_together_with_it(world: World) -> None:
+    world.llm.acts = [fails(ModelThrottled("Later.")), says("Both.")]
+    with pytest.raises(ModelThrottled) as error:
+        ask(world, "one")
+
+    ask(world, "two", error.value.details["conversation_id"])
+
+    assert seen_by_model(world) == [("user", "one\n\ntwo")]
+
+
+def test_answer_that_breaks_off_is_an_error_and_the_question_is_kept(world: World) -> None:
+    world.llm.acts = [fails(ModelInterrupted("Cut."), after=["half of"])]
+
+    with pytest.raises(ModelInterrupted) as error:
+        ask(world, "one")
+
+    assert shown(world, error.value.details["conversation_id"]) == ["one"]
+
+
+def test_stream_that_ends_without_a_finish_is_an_interrupted_answer(world: World) -> None:
+    world.llm.acts = [lambda request: []]
+
+    with pytest.raises(ModelInterrupted):
+        ask(world, "one")
+
+
+def test_defect_in_a_backend_still_ends_the_turn(world: World) -> None:
+    def broken(request: object) -> list[object]:
+        raise KeyError("oops")
+
+    world.llm.acts = [broken]  # type: ignore[list-item]
+    with pytest.raises(KeyError):
+        ask(world, "one")
+    _, header = next(world.conversations.latest("me"))
+
+    question = world.conversations.open("me", header.id, 10)[1][-1]
+
+    assert (question.state, question.failure_code) == ("failed", "InternalError")
+
+
+def test_deadline_stores_what_there_is_and_says_so() -> None:
+    world = World(Settings(deadline_s=0))
+    world.llm.acts = [says("first", "second", "third")]
+
+    conversation_id, answer = ask(world, "one")
+
+    assert (answer.content, answer.stop_reason) == ("first", "deadline")
+    assert answer.usage.input_tokens > 0
+    assert world.llm.closed == 1
+    assert shown(world, conversation_id) == ["one", "first"]
+
+
+def test_model_that_says_nothing_until_the_deadline_is_a_timeout() -> None:
+    from chalicelib.llm import ToolCall
+
+    world = World(Settings(deadline_s=0))
+    world.llm.acts = [lambda request: [ToolCall("1", "look", {})]]
+
+    with pytest.raises(ModelTimeout):
+        ask(world, "one")
+
+
+def test_fifty_questions_at_once_in_one_conversation_lose_nothing(world: World) -> None:
+    conversation_id, _ = ask(world, "first")
+    world.llm.acts = [lambda request: says(f"re {request.messages[-1].text.split()[-1]}")(request)]
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda n: ask(world, f"question {n}", conversation_id)[1].content, range(50)))
+
+    messages = world.conversations.open("me", conversation_id, 1000)[1]
+    by_id = {message.id: message for message in messages}
+    assert answers == [f"re {n}" for n in range(50)]
+    assert {m.content for m in messages if m.role == "user"} == {"first", *(f"question {n}" for n in range(50))}
+    for question in (m for m in messages if m.content.startswith("question")):
+        assert by_id[question.answer_id].content == f"re {question.content.split()[-1]}"
+    assert world.conversations.header("me", conversation_id).turns == 51
+
+
+def test_question_with_its_answer_stay_together_in_the_order_they_were_asked(world: World) -> None:
+    conversation_id, _ = ask(world, "one")
+    turn = world.turns.begin("me", Ask("slow", conversation_id))
+    ask(world, "quick", conversation_id)
+
+    world.turns.run_turn(turn, Collect())
+
+    assert shown(world, conversation_id)[2:] == ["slow", "Hello there.", "quick", "Hello there."]
+
+
+def test_conversation_deleted_while_it_is_answered_stays_deleted(world: World) -> None:
+    conversation_id, _ = ask(world, "one")
+    turn = world.turns.begin("me", Ask("two", conversation_id))
+    world.conversations.delete("me", conversation_id)
+
+    with pytest.raises(ConversationNotFound):
+        world.turns.run_turn(turn, Collect())
+
+    assert not world.store.query(f"C#me#{conversation_id}").items
+    assert not list(world.conversations.latest("me"))
+
+
+def test_conversation_deleted_while_its_answer_fails_stays_deleted(world: World) -> None:
+    conversation_id, _ = ask(world, "one")
+    world.llm.acts = [fails(ModelThrottled("Later."))]
+    turn = world.turns.begin("me", Ask("two", conversation_id))
+    world.conversations.delete("me", conversation_id)
+    world.conversations.add(turn.conversation, turn.question)  # stored just after the sweep
+
+    with pytest.raises(ModelThrottled):
+        world.turns.run_turn(turn, Collect())
+
+    assert not world.store.query(f"C#me#{conversation_id}").items
+
+
+def test_two_runners_of_one_turn_answer_once(world: World) -> None:
+    turn = world.turns.begin("me", Ask("one"))
+    world.llm.acts = [says("first"), says("second")]
+
+    first, second = world.turns.run_turn(turn, Collect()), world.turns.run_turn(turn, Collect())
+
+    assert (first.content, second.content) == ("first", "first")
+    assert shown(world, turn.conversation.id) == ["one", "first"]
+
+
+def test_turn_whose_runner_died_is_running_until_its_lease_ends_and_then_taken_up(world: World) -> None:
+    turn = world.turns.begin("me", Ask("one"))
+    with pytest.raises(TurnRunning):
+        world.turns.take_up("me", turn.conversation.id, turn.question.id)
+
+    world.clock.time += world.settings.deadline_s + LEASE_SLACK_S + 1
+    ask(world, "one", turn.conversation.id)
+
+    assert shown(world, turn.conversation.id) == ["one", "Hello there."]
+
+
+def test_editing_a_question_makes_a_branch_and_leaves_the_old_one_readable(world: World) -> None:
+    conversation_id, first = ask(world, "one")
+    _, second = ask(world, "two", conversation_id)
+
+    _, edited = ask(world, "two, edited", conversation_id, parent_id=first.id)
+    ask(world, "three", conversation_id)
+    on_new_branch = shown(world, conversation_id)
+    header = world.conversations.header("me", conversation_id)
+    world.conversations.switch(header, second.id)
+
+    assert on_new_branch == ["one", "Hello there.", "two, edited", "Hello there.", "three", "Hello there."]
+    assert shown(world, conversation_id) == ["one", "Hello there.", "two", "Hello there."]
+    assert edited.branch == edited.parent_id
+
+
+def test_going_on_after_switching_back_starts_a_branch_from_there(world: World) -> None:
+    conversation_id, first = ask(world, "one")
+    ask(world, "two", conversation_id)
+    world.conversations.switch(world.conversations.header("me", conversation_id), first.id)
+
+    ask(world, "other two", conversation_id)
+    ask(world, "other three", conversation_id)
+
+    questions = [text for text in shown(world, conversation_id) if text != "Hello there."]
+    assert questions == ["one", "other two", "other three"]
+    assert [text for _, text in seen_by_model(world)][::2] == ["one", "other two", "other three"]
+
+
+def test_branch_far_back_in_a_long_conversation_reads_its_own_past_only(world: World) -> None:
+    conversation_id, first = ask(world, "one")
+    for n in range(60):
+        ask(world, f"long {n}", conversation_id)
+
+    ask(world, "fork", conversation_id, parent_id=first.id)
+    ask(world, "fork again", conversation_id)
+
+    assert [text for role, text in seen_by_model(world) if role == "user"] == ["one", "fork", "fork again"]
+
+
+def test_failed_question_on_a_branch_is_not_repeated_by_its_retry(world: World) -> None:
+    conversation_id, first = ask(world, "one")
+    ask(world, "two", conversation_id)
+    world.llm.acts = [fails(ModelThrottled("Later.")), says("Now.")]
+
+    with pytest.raises(ModelThrottled):
+        ask(world, "fork", conversation_id, parent_id=first.id)
+    ask(world, "fork", conversation_id, parent_id=first.id)
+
+    assert shown(world, conversation_id) == ["one", "Hello there.", "fork", "Now."]
+
+
+def test_branch_from_a_message_that_is_not_there_is_not_found(world: World) -> None:
+    conversation_id, _ = ask(world, "one")
+
+    for parent_id in ("nonsense", "zzzzzzzzzzzzzzzzzzzzzzzzzz", "01ARZ3NDEKTSV4RRFFQ69G5FAV"):
+        with pytest.raises(MessageNotFound):
+            ask(world, "two", conversation_id, parent_id=parent_id)
+
+
+def test_clock_that_is_set_back_does_not_disorder_a_conversation(world: World) -> None:
+    conversation_id, _ = ask(world, "one")
+    world.clock.time -= 86_400
+
+    ask(world, "two", conversation_id)
+    ask(world, "three", conversation_id)
+
+    assert [text for text in shown(world, conversation_id) if text != "Hello there."] == ["one", "two", "three"]
+
+
+def test_initial_message_is_answered_together_with_the_first_question(world: World) -> None:
+    from chalicelib.records import Conversation
+
+    header = world.turns.open_conversation(Conversation("00000000-0000-4000-8000-000000000001", "me"), "I live in Bonn.")
+
+    ask(world, "Where do I live?", header.id)
+
+    assert seen_by_model(world) == [("user", "I live in Bonn.\n\nWhere do I live?")]
+    assert world.conversations.header("me", header.id).title == "Where do I live?"
+
+
+def test_options_of_a_turn_reach_the_model_and_zero_is_a_temperature(world: World) -> None:
+    world.turns.ask("me", Ask("one", options=TurnOptions("scripted", 7, 0.0)), Collect())
+
+    request = world.llm.requests[-1]
+
+    assert (request.model, request.max_tokens, request.temperature) == ("scripted", 7, 0.0)
+
+
+def test_options_are_stored_with_the_question(world: World) -> None:
+    turn = world.turns.begin("me", Ask("one", options=TurnOptions(None, 7, 0.0)))
+
+    stored = world.conversations.message(turn.conversation, turn.question.id)
+
+    assert stored == turn.question
+
+
+class TestIdempotencyKey:
+    """The same key and body is the same turn."""
+
+    def keyed(self, world: World, message: str, key: str = "k1", conversation_id: str = "") -> tuple[str, str]:
+        wish = world.claims.wish("me", key, message + conversation_id)
+        answered = world.turns.ask("me", Ask(message, conversation_id), Collect(), wish)
+        return answered.conversation_id, answered.answer.content
+
+    def test_second_request_gets_the_first_ones_answer(self, world: World) -> None:
+        world.llm.acts = [says("first"), says("second")]
+
+        assert self.keyed(world, "one") == self.keyed(world, "one")
+        assert len(world.llm.requests) == 1
+
+    def test_other_body_is_refused(self, world: World) -> None:
+        self.keyed(world, "one")
+
+        with pytest.raises(IdempotencyMismatch):
+            self.keyed(world, "two")
+
+    def test_other_owner_may_use_the_same_key(self, world: World) -> None:
+        self.keyed(world, "one")
+        wish = world.claims.wish("you", "k1", "another")
+
+        assert world.turns.ask("you", Ask("another"), Collect(), wish).answer.content == "Hello there."
+
+    def test_running_turn_says_so(self, world: World) -> None:
+        world.llm.acts = [lambda request: [self.keyed(world, "one")]]  # type: ignore[list-item]
+
+        with pytest.raises(TurnRunning):
+            self.keyed(world, "one")
+
+    def test_failed_turn_is_answered_again_without_a_second_question(self, world: World) -> None:
+        world.llm.acts = [fails(ModelThrottled("Later.")), says("Now.")]
+        with pytest.raises(ModelThrottled):
+            self.keyed(world, "one")
+
+        conversation_id, answer = self.keyed(world, "one")
+
+        assert answer == "Now."
+        assert shown(world, conversation_id) == ["one", "Now."]
+
+    def test_request_that_died_before_its_question_was_stored_is_taken_over(self, world: World) -> None:
+        wish = world.claims.wish("me", "k1", "one")
+        world.claims.make(wish, "00000000-0000-4000-8000-000000000001", "01ARZ3NDEKTSV4RRFFQ69G5FAV")
+        with pytest.raises(TurnRunning):
+            self.keyed(world, "one")
+
+        world.clock.time += 11
+
+        assert self.keyed(world, "one")[1] == "Hello there."
+
+    def test_ten_at_once_ask_once(self, world: World) -> None:
+        def attempt(_: int) -> str:
+            try:
+                return self.keyed(world, "one")[1]
+            except TurnRunning:
+                return "running"
+
+        with ThreadPoolExecutor(10) as pool:
+            outcomes = set(pool.map(attempt, range(10)))
+
+        assert outcomes <= {"Hello there.", "running"}
+        assert "Hello there." in outcomes
+        assert len(list(world.conversations.latest("me"))) == 1
+        assert len(world.llm.requests) == 1
+
+    def test_key_is_forgotten_after_a_day(self, world: World) -> None:
+        self.keyed(world, "one")
+        world.clock.time += 86_401
+
+        assert self.keyed(world, "two")[1] == "Hello there."
+
+    def test_reply_after_deletion_is_not_found_or_running(self, world: World) -> None:
+        conversation_id, _ = self.keyed(world, "one")
+        world.conversations.delete("me", conversation_id)
+
+        with pytest.raises((ConversationNotFound, TurnRunning)):
+            self.keyed(world, "one")
+
+
+def test_retention_ends_messages_one_by_one_and_the_conversation_last() -> None:
+    world = World(Settings(retention_days=1))
+    conversation_id, _ = ask(world, "one")
+    world.clock.time += 80_000
+    ask(world, "two", conversation_id)
+
+    world.clock.time += 10_000
+    after_first = shown(world, conversation_id)
+    world.clock.time += 80_000
+
+    assert after_first == ["two", "Hello there."]
+    with pytest.raises(ConversationNotFound):
+        world.conversations.header("me", conversation_id)
+
+
+def test_rename_during_a_turn_is_not_undone_by_it(world: World) -> None:
+    conversation_id, _ = ask(world, "one")
+    turn = world.turns.begin("me", Ask("two", conversation_id))
+    world.conversations.rename(world.conversations.header("me", conversation_id), "Mine")
+
+    world.turns.run_turn(turn, Collect())
+
+    assert world.conversations.header("me", conversation_id).title == "Mine"
+
+
+def test_turn_can_be_run_from_what_is_stored(world: World) -> None:
+    begun = world.turns.begin("me", Ask("one"))
+    expired = replace(begun.question, lease_until_ms=0)
+    world.store.update(
+        f"C#me#{begun.conversation.id}", f"M#{begun.question.id}", set={"lease_until_ms": expired.lease_until_ms}
+    )
+
+    taken = world.turns.take_up("me", begun.conversation.id, begun.question.id)
+
+    assert not isinstance(taken, Message)
+    assert world.turns.run_turn(taken, Collect()).content == "Hello there."  # type: ignore[arg-type]
