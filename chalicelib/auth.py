@@ -29,13 +29,13 @@ class Authenticator:
         if not authorization or not authorization.strip():
             raise Unauthorized("Send your API key: `Authorization: Bearer <key>`.")
         scheme, _, token = authorization.strip().partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        if scheme.lower() != "bearer" or not token.strip() or not token.isascii():
             raise Forbidden("The Authorization header must read `Bearer <key>`.")
         return self._admitted(token.strip())
 
     def _admitted(self, token: str) -> Principal:
         sought = digest(token)
-        key = _find(self._fresh(self._cache_s), sought) or _find(self._fresh(RELOAD_S), sought)
+        key = _find(self._fresh(self._cache_s), sought) or _find(self._fresh(min(RELOAD_S, self._cache_s)), sought)
         if key is None:
             raise Forbidden("This API key is not known here. `pai keys list` shows the keys there are.")
         if key.disabled:

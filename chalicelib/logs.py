@@ -9,7 +9,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from chalicelib.errors import PaiError
 
-log = logging.getLogger("pai")
+log = logging.getLogger("chalicelib")  # "pai" is the logger of Chalice's app of that name, which it sets to ERROR
 
 
 def configure() -> None:

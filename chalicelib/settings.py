@@ -61,7 +61,7 @@ class Settings:
     backup_days: int = 0
     """Days that point-in-time backups of the store reach back; deletion receipts name their end."""
     key_cache_s: float = 60.0
-    """How long a process trusts the key ring it has read."""
+    """How long a process trusts the key ring it has read; 0 reads it for every request, which one machine can afford."""
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:

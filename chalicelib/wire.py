@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -181,6 +181,6 @@ def cursor(place: str) -> str:
 def place(cursor: str) -> str:
     """Return the place that a cursor stands for; BadRequest for one we never gave."""
     try:
-        return urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
+        return b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except ValueError:
         raise BadRequest("cursor", "is not one that this list gave; leave it out to start at the beginning") from None

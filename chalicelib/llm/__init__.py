@@ -1,6 +1,6 @@
 """The language model's contract: one request in, a stream of events out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -63,10 +63,10 @@ Event = Text | ToolCall | Finish
 class LLM(Protocol):
     """A language model. Every failure is a `ModelError`, `UnknownModel`, `ContextTooLong` or `GuardrailIntervened`.
 
-    Closing the iterator before its end stops the work behind it.
+    Closing the generator before its end stops the work behind it.
     """
 
-    def stream(self, request: Request) -> Iterator[Event]:
+    def stream(self, request: Request) -> Generator[Event]:
         """Yield the answer piece by piece, ending with exactly one `Finish`."""
         ...
 

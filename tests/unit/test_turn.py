@@ -21,9 +21,12 @@ from tests.standins.scripted import fails, says
 from tests.unit.conftest import World
 
 
-def ask(world: World, message: str, conversation_id: str = "", **more: str) -> tuple[str, Message]:
+def ask(
+    world: World, message: str, conversation_id: str = "", *, parent_id: str = "", system_prompt: str = ""
+) -> tuple[str, Message]:
     """Ask as the owner `me`; return the conversation's id and the answer."""
-    answered = world.turns.ask("me", Ask(message, conversation_id, **more), Collect())
+    asked = Ask(message, conversation_id, parent_id=parent_id, system_prompt=system_prompt)
+    answered = world.turns.ask("me", asked, Collect())
     return answered.conversation_id, answered.answer
 
 

@@ -1,0 +1,39 @@
+"""Settings come from PAI_* variables, and a wrong one is named."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from chalicelib.errors import Misconfigured
+from chalicelib.settings import Settings, read_settings
+from chalicelib.wiring import load_part
+
+
+def test_variables_become_settings_of_their_type() -> None:
+    settings = read_settings({"PAI_STAGE": "dev", "PAI_MAX_TOKENS": "7", "PAI_DEADLINE_S": "2.5", "OTHER": "x"})
+
+    assert (settings.stage, settings.max_tokens, settings.deadline_s) == ("dev", 7, 2.5)
+
+
+def test_empty_variable_is_as_good_as_none() -> None:
+    assert read_settings({"PAI_LLM": ""}) == Settings()
+
+
+def test_number_that_is_none_names_its_variable() -> None:
+    with pytest.raises(Misconfigured, match="PAI_MAX_TOKENS is 'many'"):
+        read_settings({"PAI_MAX_TOKENS": "many"})
+
+
+def test_every_variable_of_every_stage_is_a_setting() -> None:
+    config = json.loads((Path(__file__).parents[2] / ".chalice" / "config.json").read_text())
+    known = {f"PAI_{field.name.upper()}" for field in dataclasses.fields(Settings)}
+
+    for stage in ("local", "dev", "prod"):
+        assert set(config["stages"][stage]["environment_variables"]) <= known
+
+
+def test_backend_that_is_not_there_is_named_with_what_to_do() -> None:
+    with pytest.raises(Misconfigured, match=r"PAI_LLM is 'nonsense'.*docs/add-a-backend.md"):
+        load_part("llm", "nonsense", Settings())
