@@ -1,0 +1,37 @@
+"""The platform on an AWS account: KMS, S3, Secrets Manager, asynchronous Lambda."""
+
+from functools import cached_property
+
+from chalicelib.platform.aws.cipher import KmsCipher
+from chalicelib.platform.aws.clients import client
+from chalicelib.platform.aws.files import CLIENT_CONFIG as S3_CONFIG
+from chalicelib.platform.aws.files import S3Files
+from chalicelib.platform.aws.jobs import CLIENT_CONFIG as LAMBDA_CONFIG
+from chalicelib.platform.aws.jobs import LambdaJobs
+from chalicelib.platform.aws.keys import SecretKeys
+from chalicelib.settings import Settings
+
+
+def build(settings: Settings) -> "AwsPlatform":
+    return AwsPlatform(settings)
+
+
+class AwsPlatform:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def cipher(self) -> KmsCipher:
+        return KmsCipher(client("kms"), self._settings.kms_key)
+
+    @cached_property
+    def files(self) -> S3Files:
+        return S3Files(client("s3", **S3_CONFIG), self._settings.bucket)
+
+    @cached_property
+    def keys(self) -> SecretKeys:
+        return SecretKeys(client("secretsmanager"), self._settings.keys_secret, self._settings.kms_key)
+
+    @cached_property
+    def jobs(self) -> LambdaJobs:
+        return LambdaJobs(client("lambda", **LAMBDA_CONFIG), self._settings.job_function)
