@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import tomllib
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -14,7 +13,7 @@ from pai.cli import SECTIONS, main
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("httpx", "rich", "prompt_toolkit", "boto3", "chalice", "tomlkit", "cryptography", "xllamacpp")
-COMMANDS = [(name, *entry) for commands in SECTIONS.values() for name, entry in commands.items()]
+COMMANDS = [(name, purpose) for commands in SECTIONS.values() for name, (_, purpose) in commands.items()]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ask", "--help"], ["conversations", "list", "--help"]])
@@ -29,13 +28,12 @@ def test_help_is_there_before_anything_heavy_is_loaded(arguments: list[str]) -> 
 
 def test_the_help_lists_every_command_and_exit_status() -> None:
     text = CliRunner().invoke(main, ["--help"]).output
-    assert all(name in text for name, _, _ in COMMANDS)
+    assert all(name in text for name, _ in COMMANDS)
     assert "130  interrupted" in text
 
 
-@pytest.mark.parametrize(("name", "module", "purpose"), COMMANDS)
-def test_the_list_of_commands_says_what_each_says_of_itself(name: str, module: str, purpose: str) -> None:
-    assert find_spec(f"pai.commands.{module}")
+@pytest.mark.parametrize(("name", "purpose"), COMMANDS)
+def test_the_list_of_commands_says_what_each_says_of_itself(name: str, purpose: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None
     assert command.get_short_help_str(limit=200) == purpose

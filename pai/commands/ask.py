@@ -1,0 +1,70 @@
+"""`pai ask`: one question, one answer; made for pipes."""
+
+import sys
+
+import click
+
+from pai.commands import asking_options, chosen_conversation, connected, json_option, url_option
+from pai.config import Preset
+from pai.terminal.screen import print_answer, print_json, print_note, waiting
+
+STDIN_BYTES = 1_000_000
+"""What is read of stdin. The server takes less, and says how much; this only bounds our memory."""
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="[QUESTION]...")
+@asking_options
+@url_option
+@json_option
+def ask(
+    words: tuple[str, ...], preset: Preset, conversation: str | None, latest: bool, url: str | None, as_json: bool
+) -> None:
+    """Ask one question; print the answer and nothing else.
+
+    What is piped in follows the question. The answer goes to stdout, everything else to stderr, and the exit status tells
+    whether there is an answer (`pai --help` lists them). A question that meets a busy server is asked again for half a
+    minute, and answered once.
+
+    \b
+    Examples:
+      pai ask "What is a leap second?"
+      git diff | pai ask "Write a commit message for this change."
+      pai ask --json --max-tokens 50 "Name a colour." | jq -r .message
+      pai ask -c "And another one?"
+    """
+    from pai.client import Question
+    from pai.terminal.replies import cut_off, retrying
+
+    text = "\n\n".join(filter(None, (" ".join(words), _piped())))
+    if not text.strip():
+        raise click.UsageError("There is no question: give one, or pipe one in.")
+    with connected(url, as_json=as_json) as client, waiting() as show:
+        question = Question(
+            message=text,
+            conversation_id=chosen_conversation(client, conversation, latest=latest),
+            system_prompt=preset.system or None,
+            model=preset.model,
+            max_tokens=preset.max_tokens,
+            temperature=preset.temperature,
+        )
+        reply = client.chat(question, lambda pause_s, error: show(retrying(pause_s, error)))
+    if as_json:
+        print_json(reply)
+    else:
+        print_answer(reply["message"])
+    if cut := cut_off(reply):
+        print_note(f"The answer is {cut}; `pai ask -c 'Go on.'` continues it.")
+
+
+def _piped() -> str:
+    """Return what is piped in, which must be UTF-8; nothing from a keyboard."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return ""
+    data = sys.stdin.buffer.read(STDIN_BYTES + 1)
+    if len(data) > STDIN_BYTES:
+        raise click.UsageError(f"stdin is more than {STDIN_BYTES:,} bytes, which no question may be.")
+    try:
+        return data.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise click.UsageError("stdin is not UTF-8 text.") from None

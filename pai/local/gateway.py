@@ -1,0 +1,138 @@
+"""What API Gateway does in the cloud, on one machine: a request in, Chalice's answer or a refusal out.
+
+Chalice's own local gateway finds the route, asks the authorizer and calls the app. Added here are the product's error bodies
+where Chalice speaks for API Gateway: unknown routes, wrong methods, refused keys.
+"""
+
+import base64
+import json
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from chalice.app import Chalice
+from chalice.config import Config
+from chalice.local import ForbiddenError, LocalChalice, LocalGateway, NotAuthorizedError
+
+from chalicelib import logs
+from chalicelib.errors import Forbidden, InternalError, MethodNotAllowed, PaiError, RouteNotFound, Unauthorized
+from chalicelib.http import error_reply
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """One whole request. Header names are in lower case; `target` is the request line's second word."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class HttpReply:
+    """One whole answer, without the headers that belong to the connection."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes = b""
+
+
+class PerThread(LocalChalice):
+    """Chalice keeps the current request and its context on the app. Chalice's own class makes that one request for each
+    thread; this one does the same for the context, where the request's id is."""
+
+    _local = threading.local()
+
+    @property
+    def lambda_context(self) -> Any:
+        return self._local.context
+
+    @lambda_context.setter
+    def lambda_context(self, value: Any) -> None:
+        self._local.context = value
+
+
+class Gateway:
+    """Answers requests with one Chalice app; any number of threads may ask at once."""
+
+    def __init__(self, app: Chalice, config: Config) -> None:
+        if not isinstance(app, PerThread):
+            app.__class__ = type("ThreadedChalice", (PerThread, type(app)), {})
+        self._routes = app.routes
+        self._chalice = LocalGateway(app, config)
+
+    def answer(self, request: HttpRequest) -> HttpReply:
+        """Return the app's answer, or the refusal of a request that does not get that far. Never raises."""
+        try:
+            path = _origin_form(request.target)
+            method = self._known_method(request.method, path)
+            return _reply(self._chalice.handle_request(method, path, dict(request.headers), request.body or None))
+        except NotAuthorizedError:
+            return refusal(Unauthorized("Send an API key, as `Authorization: Bearer <key>`; `pai keys create` makes one."))
+        except ForbiddenError:
+            return refusal(
+                Forbidden("This API key is not valid: it is unknown, expired or disabled. `pai keys list` shows them.")
+            )
+        except PaiError as error:
+            return refusal(error)
+        except Exception as error:  # noqa: BLE001 - the outermost place: a defect becomes a logged 500
+            return _defect(error)
+
+    def _known_method(self, method: str, path: str) -> str:
+        """Return the method to call; HEAD is GET, whose body the server then keeps back."""
+        try:
+            route = self._chalice.event_converter.create_lambda_event(method, path, {})["requestContext"]["resourcePath"]
+        except ValueError:
+            raise RouteNotFound("There is no such address here. GET /openapi.json lists them all.") from None
+        methods = self._routes[route]
+        if method == "HEAD" and "GET" in methods:
+            return "GET"
+        if method not in methods and method != "OPTIONS":
+            raise MethodNotAllowed(tuple(methods))
+        return method
+
+
+def refusal(error: PaiError) -> HttpReply:
+    """Return the answer that carries this error, and log it: the app, which logs what it answers, never saw the request."""
+    reply = error_reply(error, str(uuid.uuid4()))
+    logs.request_done({"request_id": reply.body["RequestId"], "route": "", "status": reply.status, **reply.log})
+    headers = {"Content-Type": reply.content_type, **reply.headers, **_error_headers(error)}
+    return HttpReply(reply.status, [*headers.items()], reply.text.encode())
+
+
+def _defect(error: BaseException) -> HttpReply:
+    reply = refusal(InternalError("PAI made a mistake. Its log has the details beside this RequestId."))
+    logs.defect(error, json.loads(reply.body)["RequestId"])
+    return reply
+
+
+def _error_headers(error: PaiError) -> Mapping[str, str]:
+    """The headers that HTTP asks for beside these statuses."""
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, MethodNotAllowed):
+        return {"Allow": ", ".join(error.allowed)}
+    return {}
+
+
+def _origin_form(target: str) -> str:
+    """Return path and query: a proxy's client names the whole URL, and `//x` would be read as the name of a host."""
+    if not target.startswith("/"):
+        url = urlsplit(target)
+        target = url.path + (f"?{url.query}" if url.query else "")
+    return "/" + target.lstrip("/")
+
+
+def _reply(response: Mapping[str, Any]) -> HttpReply:
+    """Turn a Lambda proxy response into what goes over the wire."""
+    body = response.get("body") or ""
+    content = base64.b64decode(body) if response.get("isBase64Encoded") else body
+    headers = [*response.get("headers", {}).items()]
+    headers += [(name, value) for name, values in response.get("multiValueHeaders", {}).items() for value in values]
+    if not any(name.lower() == "content-type" for name, _ in headers):
+        headers.append(("Content-Type", "application/json"))
+    return HttpReply(response["statusCode"], headers, content.encode() if isinstance(content, str) else content)

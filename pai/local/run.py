@@ -1,0 +1,174 @@
+"""`pai run`: one machine's server, from an empty folder to a chatbot that answers, and back to nothing left running."""
+
+import importlib
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+from chalice.app import Chalice
+
+from chalicelib.settings import Settings, read_settings
+from chalicelib.wiring import Parts, parts
+from pai.home import Home, announce, find_home, locked, open_home, tell_once
+from pai.local.gateway import Gateway
+from pai.local.server import HttpServer
+from pai.ring import ensure_first_key
+from pai.stage import LOCAL, enter_stage, explained, project_folder, stage_config
+
+GRACE_S = 1.5
+"""How long requests under way may go on after we were told to stop."""
+EXIT_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 0}
+"""Signals that stop us, each with the exit status that is customary for it."""
+
+
+def serve(host: str, port: int, model: str | None) -> None:
+    """Make everything ready, serve, and raise SystemExit when a signal says that it is enough.
+
+    `host` and `port` are what to listen on (port 0: any that is free); `model` a catalogue name, or the path of a GGUF file.
+    """
+    with _ended_by_signals():
+        settings = _enter(model)
+        home = find_home(settings.home)
+        with locked(home), _reserved(host, port) as server, explained():
+            open_home(home)
+            url = _url(host, server.port)
+            os.environ["PAI_PUBLIC_URL"] = os.environ.get("PAI_PUBLIC_URL") or url
+            ours = parts(read_settings())
+            _touch(ours)
+            ensure_first_key(home, ours.platform.keys)
+            prepare_model(ours)
+            _listen(server, host)
+            announce(home, url)
+            _tell_ready(ours, home, host, url)
+            try:
+                threading.Event().wait()
+            except SystemExit as end:
+                _stop(server, ours, int(end.code or 0))
+                raise
+
+
+def _enter(model: str | None) -> Settings:
+    """Take on the stage's environment, with this model in it."""
+    if model:
+        path = Path(model).expanduser()
+        os.environ["PAI_MODEL"] = str(path.absolute()) if path.suffix == ".gguf" else model
+    return enter_stage(LOCAL)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Leave this block by SystemExit at the first signal; a second one ends the process where it stands."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for name in EXIT_STATUS:
+            signal.signal(name, signal.SIG_DFL)
+        raise SystemExit(EXIT_STATUS[signal.Signals(number)])
+
+    for name in EXIT_STATUS:
+        # A hang-up that was to be ignored (nohup) stays ignored. Background jobs of a script ignore SIGINT too, but whoever
+        # sends it by number means it.
+        if name is not signal.SIGHUP or signal.getsignal(name) is not signal.SIG_IGN:
+            signal.signal(name, end)
+    yield
+
+
+@contextmanager
+def _reserved(host: str, port: int) -> Iterator[HttpServer]:
+    """Yield a server that has the address but does not listen yet: what would fail then fails before anything is fetched."""
+    try:
+        server = HttpServer(host, port)
+    except socket.gaierror:
+        raise click.BadParameter(f"{host!r} is no address of this machine. Try 127.0.0.1.", param_hint="HOST") from None
+    except OSError as error:
+        raise _not_available(host, port, error) from error
+    with server:
+        yield server
+
+
+def _not_available(host: str, port: int, error: OSError) -> click.ClickException:
+    if isinstance(error, PermissionError):
+        return click.ClickException(f"Port {port} is for the system's own services. Choose one above 1023: PORT=8000.")
+    if "in use" in (error.strerror or ""):
+        return click.ClickException(
+            f"Port {port} is in use. Stop the program that listens there, or choose another port: "
+            f"`make run PORT={port + 1}` or `pai run --port {port + 1}`."
+        )
+    return click.ClickException(f"PAI can't listen on {host}, port {port}: {error.strerror}.")
+
+
+def _listen(server: HttpServer, host: str) -> None:
+    try:
+        server.open(Gateway(_load_app(), stage_config(LOCAL)))
+    except OSError as error:
+        raise _not_available(host, server.port, error) from error
+
+
+def prepare_model(ours: Parts) -> None:
+    _ = ours.llm
+
+
+def _touch(ours: Parts) -> None:
+    """Open what every request needs, so that what is wrong with it is said now. Makes the master key on the first start."""
+    ours.store.get("health", "~")
+    ours.platform.cipher.wrap(bytes(32), {"purpose": "start"})
+    ours.platform.keys.load()
+
+
+def _load_app() -> Chalice:
+    """Import app.py, as Chalice does; the stage's environment must be there by now."""
+    folder = str(project_folder())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    app: Chalice = importlib.import_module("app").app
+    return app
+
+
+def _stop(server: HttpServer, ours: Parts, status: int) -> None:
+    """Let requests under way end, for a moment; close what is open. What then still runs is ended with the process."""
+    all_answered = server.stop(GRACE_S)
+    for part in (ours.llm, ours.store):
+        close = getattr(part, "close", None)
+        if close:
+            close()
+    if not all_answered:
+        # A thread in the middle of an answer would hold up the interpreter's end, or crash in it.
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def _tell_ready(ours: Parts, home: Home, host: str, url: str) -> None:
+    pai = shlex.quote(sys.argv[0]) if os.access(sys.argv[0], os.X_OK) else "pai"
+    click.secho(f"\nPAI answers at {url}", bold=True)
+    click.echo(f"Its first API key is in {home.api_key}. In another terminal:\n")
+    click.echo(f"  {pai} chat\n  {curl_line(url, home)}\n")
+    if host not in {"127.0.0.1", "localhost", "::1"}:
+        _warn("It is reachable from other machines, by plain HTTP: whoever listens on the network reads keys and messages.")
+    if tell_once(home, "back up"):
+        _warn(f"Whoever loses {home.master_key} loses every conversation. `{pai} backup` saves it, with all the rest.")
+    click.echo("Ctrl-C stops it.")
+
+
+def curl_line(url: str, home: Home) -> str:
+    """Return a command that asks a question, ready to paste."""
+    return (
+        f'curl -s {url}/chat -H "Authorization: Bearer $(cat {shlex.quote(str(home.api_key))})" '
+        """-H 'Content-Type: application/json' -d '{"message": "Hello! Who are you?"}'"""
+    )
+
+
+def _warn(text: str) -> None:
+    click.secho(text, fg="yellow")
+
+
+def _url(host: str, port: int) -> str:
+    """Return the address to reach the server from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{host}:{port}"

@@ -1,0 +1,197 @@
+"""The HTTP/1.1 server of one machine: a thread for each connection, h11 for the protocol, a gateway for the answers.
+
+Requests are bounded before they reach the app: their head, their body and the time they take to arrive.
+"""
+
+import http.client
+import socket
+import socketserver
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from typing import Any
+
+import h11
+
+from chalicelib import logs
+from chalicelib.errors import AddressTooLong, BadRequest, HeadersTooLarge, PaiError, RequestTimeout, TooLarge
+from chalicelib.http import BODY_BYTES
+from pai.local.gateway import Gateway, HttpReply, HttpRequest, refusal
+
+TARGET_BYTES = 8 * 1024
+HEAD_BYTES = 32 * 1024
+POLL_S = 0.1
+"""How soon the server notices that it is to stop."""
+LINGER_S = 2.0
+LINGER_BYTES = 32 * 1024 * 1024
+"""How much of a refused request is read and dropped: closing on unread bytes would take the answer from the client."""
+
+
+class Connection(socketserver.BaseRequestHandler):
+    """One client's connection: request after request until either side ends it."""
+
+    request: socket.socket
+    server: "HttpServer"
+
+    def handle(self) -> None:
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            while self._wait_for_request():
+                with self.server.working():
+                    self._answer_request()
+                if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+                    self._linger()
+                    return
+                self._http.start_next_cycle()
+        except (ConnectionError, TimeoutError):
+            return  # The client has gone, or does not take its answer: there is nobody to tell.
+
+    def _wait_for_request(self) -> bool:
+        """Wait for the first byte of a request; False when the client ends the connection, or leaves it idle for too long."""
+        if self._http.trailing_data[0]:
+            return True
+        self.request.settimeout(self.server.idle_s)
+        data = self.request.recv(HEAD_BYTES)
+        self._http.receive_data(data)
+        return bool(data)
+
+    def _answer_request(self) -> None:
+        self._is_head = False
+        try:
+            request = self._read_request(time.monotonic() + self.server.request_s)
+        except PaiError as error:
+            self._send(refusal(error), last=True)
+        else:
+            self._send(self.server.gateway.answer(request), last=self.server.stopping)
+
+    def _read_request(self, deadline: float) -> HttpRequest:
+        """Return the next request, whole; a `PaiError` says what is wrong with it. `deadline` is of `time.monotonic`."""
+        try:
+            head = self._next_event(deadline)
+            self._is_head = head.method == b"HEAD"
+            if len(head.target) > TARGET_BYTES:
+                raise AddressTooLong(f"is longer than {TARGET_BYTES:,} bytes")
+            headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
+            body = self._read_body(int(headers.get("content-length", 0)), deadline)
+        except h11.RemoteProtocolError as error:
+            if error.error_status_hint == HeadersTooLarge.status:
+                raise HeadersTooLarge(f"are larger than {HEAD_BYTES:,} bytes") from None
+            raise BadRequest("request", "is not valid HTTP/1.1") from None
+        except TimeoutError:
+            raise RequestTimeout(
+                f"The request did not arrive within {self.server.request_s:g} seconds. Send it again."
+            ) from None
+        return HttpRequest(head.method.decode("ascii"), head.target.decode("ascii"), headers, body)
+
+    def _read_body(self, announced_bytes: int, deadline: float) -> bytes:
+        """Read up to the limit and no further, whatever length was announced."""
+        body = bytearray()
+        too_large = TooLarge("body", f"is larger than {BODY_BYTES:,} bytes")
+        if announced_bytes > BODY_BYTES:
+            raise too_large
+        while isinstance(event := self._next_event(deadline), h11.Data):
+            body += event.data
+            if len(body) > BODY_BYTES:
+                raise too_large
+        return bytes(body)
+
+    def _next_event(self, deadline: float) -> Any:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            if self._http.they_are_waiting_for_100_continue:
+                self.request.sendall(self._bytes(h11.InformationalResponse(status_code=100, headers=[])))
+            self.request.settimeout(max(deadline - time.monotonic(), 0.001))
+            self._http.receive_data(self.request.recv(HEAD_BYTES))
+        return event
+
+    def _send(self, reply: HttpReply, *, last: bool) -> None:
+        """Send the answer in one piece; with `last` the client is told that the connection ends with it."""
+        headers = [(name.encode(), value.encode()) for name, value in reply.headers]
+        headers += [(b"Date", formatdate(usegmt=True).encode()), (b"Content-Length", str(len(reply.body)).encode())]
+        if last:
+            headers.append((b"Connection", b"close"))
+        reason = http.client.responses.get(reply.status, "").encode()
+        data = self._bytes(h11.Response(status_code=reply.status, reason=reason, headers=headers))
+        if not self._is_head:
+            data += self._bytes(h11.Data(data=reply.body))
+        data += self._bytes(h11.EndOfMessage())
+        self.request.settimeout(self.server.request_s)
+        self.request.sendall(data)
+
+    def _bytes(self, event: h11.Event) -> bytes:
+        return self._http.send(event) or b""
+
+    def _linger(self) -> None:
+        """Let the client read the answer before the connection closes: take in what it is still sending, and drop it."""
+        deadline, rest = time.monotonic() + LINGER_S, LINGER_BYTES
+        self.request.shutdown(socket.SHUT_WR)
+        while rest > 0 and (left_s := deadline - time.monotonic()) > 0:
+            self.request.settimeout(left_s)
+            dropped = len(self.request.recv(64 * 1024))
+            if not dropped:
+                return
+            rest -= dropped
+
+
+class HttpServer(socketserver.ThreadingTCPServer):
+    """Has its address from the moment it is made (`OSError` if it can't be had), and clients once it is opened."""
+
+    allow_reuse_address = True
+    allow_reuse_port = False
+    daemon_threads = True
+    request_queue_size = 256
+    gateway: Gateway
+    idle_s = 75.0
+    """How long a connection may wait for its next request."""
+    request_s = 30.0
+    """How long a request may take to arrive, from its first byte to its last, and a client to take its answer."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        self.stopping = False
+        self._working = 0
+        self._idle = threading.Condition()
+        super().__init__((host, port), Connection, bind_and_activate=False)
+        try:
+            self.server_bind()
+        except OSError:
+            self.server_close()
+            raise
+
+    def open(self, gateway: Gateway) -> None:
+        """Answer clients with this gateway from now on, in threads of our own. `OSError` when another server was faster."""
+        self.gateway = gateway
+        self.server_activate()
+        threading.Thread(target=self.serve_forever, args=(POLL_S,), name="pai-server", daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count a request in, so that `stop` can wait for it."""
+        with self._idle:
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._working -= 1
+                self._idle.notify_all()
+
+    def stop(self, grace_s: float) -> bool:
+        """Take no more connections; return whether all requests under way were answered within the grace."""
+        self.stopping = True
+        self.shutdown()
+        self.server_close()
+        with self._idle:
+            return self._idle.wait_for(lambda: self._working == 0, timeout=grace_s)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        error = sys.exc_info()[1]
+        if error:
+            logs.defect(error, request_id="")

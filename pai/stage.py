@@ -1,0 +1,74 @@
+"""The stages of .chalice/config.json, for the commands that work on a deployment's parts themselves, not over HTTP."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from chalice.config import Config
+
+from chalicelib.errors import BadRequest, PaiError
+from chalicelib.settings import Settings, read_settings
+
+LOCAL = "local"
+
+stage_option = click.option(
+    "--stage", default=LOCAL, show_default=True, metavar="STAGE", help="Which stage of .chalice/config.json."
+)
+
+
+class StageError(click.ClickException):
+    """The project or its stage is not there; the sentence says what to do."""
+
+    exit_code = 2
+
+
+class Refused(click.ClickException):
+    """What was given can't be."""
+
+    exit_code = 2
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn a `PaiError` of this block into the command's failure."""
+    try:
+        yield
+    except BadRequest as error:
+        raise Refused(error.message) from error
+    except PaiError as error:
+        raise click.ClickException(error.message) from error
+
+
+def project_folder() -> Path:
+    """Return the folder with app.py: the one this package is in, or the one the person is in. `StageError` for neither."""
+    for folder in (Path(__file__).resolve().parent.parent, Path.cwd()):
+        if (folder / "app.py").is_file() and (folder / ".chalice" / "config.json").is_file():
+            return folder
+    raise StageError("Here is no app.py with a .chalice/config.json. Change to the folder that PAI was cloned to.")
+
+
+def stage_config(stage: str) -> Config:
+    """Return Chalice's view of a stage; `StageError` when the file is broken or has no such stage."""
+    path = project_folder() / ".chalice" / "config.json"
+    try:
+        content = json.loads(path.read_text())
+        stages = sorted(content["stages"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StageError(f"{path} is not a Chalice configuration with stages: {error}.") from error
+    if stage not in stages:
+        raise StageError(f"{path} has no stage {stage!r}; it has {', '.join(stages)}.")
+    return Config(chalice_stage=stage, config_from_disk=content, user_provided_params={"project_dir": str(path.parent.parent)})
+
+
+def enter_stage(stage: str) -> Settings:
+    """Give this process the stage's environment and return its settings. What the person has set themselves stays."""
+    for name, value in stage_config(stage).environment_variables.items():
+        if not os.environ.get(name):
+            os.environ[name] = value
+    # Whatever changes folder later means the same home.
+    os.environ["PAI_HOME"] = str(Path(os.environ.get("PAI_HOME") or Settings.home).expanduser().absolute())
+    with explained():
+        return read_settings()

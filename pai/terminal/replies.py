@@ -1,0 +1,20 @@
+"""What is said of an answer, or of its being late."""
+
+from pai.client import ChatReply, ClientError
+
+
+def cut_off(reply: ChatReply) -> str:
+    """Say why an answer ends before its end; nothing when it does not."""
+    reasons = {"deadline": "cut off by the time limit", "max_tokens": "cut off by the length limit"}
+    return reasons.get(reply.get("stop_reason", ""), "")
+
+
+def about(reply: ChatReply, took_s: float) -> str:
+    """Say which model answered, what it counted and how long it took."""
+    tokens = reply["usage"]
+    counted = f"tokens: {tokens['input_tokens']} in, {tokens['output_tokens']} out"
+    return " · ".join(filter(None, (reply["model"], counted, f"{took_s:.1f} s", cut_off(reply))))
+
+
+def retrying(pause_s: float, error: ClientError) -> str:
+    return f"· {error.message} Asking again in {pause_s:.0f} s."
