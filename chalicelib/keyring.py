@@ -25,8 +25,8 @@ _ID_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
 def digest(token: str) -> str:
-    """Return the hex SHA-256 of a token. A fast hash is right here: a token is long and random, not a password."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    """Return the hex SHA-256 of any text. A fast hash is right here: a token is long and random, not a password."""
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 def new_key(name: str, owner: str, now: str, expires_at: str | None = None) -> tuple[ApiKey, str]:

@@ -2,7 +2,8 @@
 
 from functools import cached_property, lru_cache
 from importlib import import_module
-from typing import Any
+from threading import Lock, RLock
+from typing import Any, TypeVar
 
 from chalicelib.auth import Authenticator
 from chalicelib.browse import Browser
@@ -30,45 +31,57 @@ def load_part(part: str, name: str, settings: Settings) -> Any:
     return module.build(settings)
 
 
+T = TypeVar("T")
+
+
+class once(cached_property[T]):
+    """A cached property of which two threads that ask first get the same value: Python's own has no lock from 3.12."""
+
+    def __get__(self, parts: "Parts", owner: type["Parts"] | None = None) -> T:  # type: ignore[override]
+        with parts.lock:
+            return super().__get__(parts, owner)
+
+
 class Parts:
     """The parts of one deployment, each built when first asked for."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.lock = RLock()
 
-    @cached_property
+    @once
     def store(self) -> Store:
         return load_part("store", self.settings.store, self.settings)  # type: ignore[no-any-return]
 
-    @cached_property
+    @once
     def platform(self) -> Platform:
         return load_part("platform", self.settings.platform, self.settings)  # type: ignore[no-any-return]
 
-    @cached_property
+    @once
     def llm(self) -> LLM:
         return load_part("llm", self.settings.llm, self.settings)  # type: ignore[no-any-return]
 
-    @cached_property
+    @once
     def authenticator(self) -> Authenticator:
         return Authenticator(self.platform.keys, self.settings.key_cache_s)
 
-    @cached_property
+    @once
     def vault(self) -> Vault:
         return Vault(self.store, self.platform, self.settings)
 
-    @cached_property
+    @once
     def conversations(self) -> Conversations:
         return Conversations(self.store, self.vault, self.settings)
 
-    @cached_property
+    @once
     def claims(self) -> Claims:
         return Claims(self.store, self.vault)
 
-    @cached_property
+    @once
     def turns(self) -> TurnEngine:
         return TurnEngine(self.conversations, self.claims, self.llm, self.settings)
 
-    @cached_property
+    @once
     def browser(self) -> Browser:
         return Browser(self.conversations)
 
@@ -79,6 +92,10 @@ def parts(settings: Settings) -> Parts:
     return Parts(settings)
 
 
+_asking = Lock()
+
+
 def here() -> Parts:
     """Return the parts of the environment as it is now."""
-    return parts(read_settings())
+    with _asking:  # lru_cache lets two threads that ask first build two
+        return parts(read_settings())

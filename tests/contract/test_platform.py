@@ -201,6 +201,16 @@ class TestAws(PlatformContract):
         assert len(keys.load().keys) == 1
         assert boto3.client("secretsmanager").describe_secret(SecretId="pai/other/keys")["KmsKeyId"] == ALIAS
 
+    def test_of_two_who_make_the_first_ring_at_once_one_is_told(self, somewhere: pytest.MonkeyPatch) -> None:
+        def answer(request: Request) -> Answer:
+            made_meanwhile = request.headers["X-Amz-Target"].endswith("CreateSecret")
+            return refusing("ResourceExistsException" if made_meanwhile else "ResourceNotFoundException")(request)
+
+        with serving(answer) as url:
+            somewhere.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", url)
+            with pytest.raises(KeyRingChanged):
+                parts(AWS).platform.keys.save(keyring.add(KeyRing(), api_key()))
+
     def test_a_ring_whose_secret_was_deleted_is_not_made_anew(self, aws: str) -> None:
         keys = SecretKeys(client("secretsmanager"), "pai/other/keys", "")
         with pytest.raises(KeyRingChanged):
@@ -383,6 +393,15 @@ def test_each_trouble_of_the_secret_has_its_own_sentence(somewhere: pytest.Monke
     with serving(refusing(code)) as url:
         somewhere.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", url)
         assert advice in failure_of("save").message
+
+
+@pytest.mark.parametrize(
+    ("part", "variable"),
+    [("cipher", "PAI_KMS_KEY"), ("files", "PAI_BUCKET"), ("keys", "PAI_KEYS_SECRET"), ("jobs", "PAI_JOB_FUNCTION")],
+)
+def test_a_setting_that_is_missing_is_named(somewhere: pytest.MonkeyPatch, part: str, variable: str) -> None:
+    with pytest.raises(Misconfigured, match=variable):
+        getattr(parts(Settings(platform="aws")).platform, part)
 
 
 def test_a_client_without_a_region_says_what_to_set(somewhere: pytest.MonkeyPatch) -> None:

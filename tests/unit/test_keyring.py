@@ -37,6 +37,10 @@ def test_a_digest_is_sha_256_in_hex() -> None:
     assert keyring.digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
+def test_a_digest_of_what_is_no_unicode_is_of_no_token() -> None:
+    assert keyring.digest("\ud800") != keyring.digest("?")
+
+
 def test_a_token_of_ones_own_is_adopted() -> None:
     assert keyring.adopt_key(TOKEN, "phone", "anna", NOW).sha256 == keyring.digest(TOKEN)
 
@@ -145,9 +149,7 @@ def test_a_ring_written_and_read_is_the_same() -> None:
     assert json.loads(keyring.encode(ring))["keys"][0]["id"] == key.id
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "null", "[]", "{}", '{"keys": {}}', '{"keys": [], "more": 1}', '{"keys": [7]}']
-)
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", "{}", '{"keys": {}}', '{"keys": [], "more": 1}', '{"keys": [7]}'])
 def test_what_is_no_ring_is_not_read(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         keyring.decode(text, "v1")

@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from chalicelib.errors import Misconfigured
 from chalicelib.settings import Settings, read_settings
-from chalicelib.wiring import load_part
+from chalicelib.wiring import here, load_part, parts
 
 
 def test_variables_become_settings_of_their_type() -> None:
@@ -37,3 +39,20 @@ def test_every_variable_of_every_stage_is_a_setting() -> None:
 def test_backend_that_is_not_there_is_named_with_what_to_do() -> None:
     with pytest.raises(Misconfigured, match=r"PAI_LLM is 'nonsense'.*docs/add-a-backend.md"):
         load_part("llm", "nonsense", Settings())
+
+
+def test_threads_that_ask_first_get_the_same_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAI_STAGE", "race")
+    for name in ("PAI_STORE", "PAI_PLATFORM", "PAI_LLM"):
+        monkeypatch.delenv(name, raising=False)
+    for _ in range(20):
+        parts.cache_clear()
+        barrier = Barrier(8)
+
+        def ask(_: int, barrier: Barrier = barrier) -> tuple[int, int]:
+            barrier.wait()
+            return id(here().platform), id(here().conversations)
+
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(ask, range(8)))) == 1
+    parts.cache_clear()

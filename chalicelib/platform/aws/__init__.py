@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+from chalicelib.errors import Misconfigured
 from chalicelib.platform.aws.cipher import KmsCipher
 from chalicelib.platform.aws.clients import client
 from chalicelib.platform.aws.files import CLIENT_CONFIG as S3_CONFIG
@@ -22,16 +23,21 @@ class AwsPlatform:
 
     @cached_property
     def cipher(self) -> KmsCipher:
-        return KmsCipher(client("kms"), self._settings.kms_key)
+        return KmsCipher(client("kms"), self._needed("kms_key"))
 
     @cached_property
     def files(self) -> S3Files:
-        return S3Files(client("s3", **S3_CONFIG), self._settings.bucket)
+        return S3Files(client("s3", **S3_CONFIG), self._needed("bucket"))
 
     @cached_property
     def keys(self) -> SecretKeys:
-        return SecretKeys(client("secretsmanager"), self._settings.keys_secret, self._settings.kms_key)
+        return SecretKeys(client("secretsmanager"), self._needed("keys_secret"), self._settings.kms_key)
 
     @cached_property
     def jobs(self) -> LambdaJobs:
-        return LambdaJobs(client("lambda", **LAMBDA_CONFIG), self._settings.job_function)
+        return LambdaJobs(client("lambda", **LAMBDA_CONFIG), self._needed("job_function"))
+
+    def _needed(self, name: str) -> str:
+        if not (value := getattr(self._settings, name)):
+            raise Misconfigured(f"PAI_{name.upper()} is not set, and stage {self._settings.stage} runs on AWS: name it there.")
+        return str(value)
