@@ -38,7 +38,7 @@ class KeyRing:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one answer, as its model counted them."""
+    """Tokens of one answer, as its model counted them. What a prompt cache had is not in `input_tokens` but beside it."""
 
     input_tokens: int = 0
     output_tokens: int = 0

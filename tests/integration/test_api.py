@@ -218,7 +218,7 @@ def test_health_needs_no_key_and_deep_health_touches_every_part(me: httpx.Client
 
     assert deep.status_code == 200, deep.text
     assert deep.json()["status"] == "ok"
-    assert set(deep.json()["parts"]) == {"store", "cipher", "keys", "files", "llm"}
+    assert set(deep.json()["parts"]) == {"store", "cipher", "keys", "llm"}
 
 
 def test_sealed_values_swapped_in_the_store_do_not_open(me: httpx.Client, api: Api) -> None:
