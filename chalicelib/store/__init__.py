@@ -4,8 +4,9 @@ An item is a flat mapping of attribute names to `str`, `int` or `bytes`. `pk` an
 present, is in Unix seconds: from then on the item is not there for any read or condition, though it may be deleted late.
 `list_pk` and `list_sk`, where an item has both, place it in the one sparse index, `by-activity`.
 
-Strings sort by their UTF-8 bytes. Items are at most 400 KB. Every backend raises `StoreUnavailable` (or `StorageFull`)
-when it can't do its work, and nothing else that is not a defect.
+Strings sort by their UTF-8 bytes. Items are at most 400 KB: more is `TooLarge`. A key that can't be one, or a cursor that
+this store never gave, is `BadRequest`. Every backend raises `StoreUnavailable` (or `StorageFull`) when it can't do its
+work, and nothing else that is not a defect.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -23,7 +23,7 @@ class MemoryStore:
         self._items: dict[Key, Item] = {}
 
     def put(self, item: Item, when: Iterable[When] = ()) -> bool:
-        key = check(item)
+        key, when = check(item), tuple(when)
         with self._lock:
             if not holds(when, self._live(key)):
                 return False
@@ -65,7 +65,7 @@ class MemoryStore:
         remove: Iterable[str] = (),
         when: Iterable[When] = (),
     ) -> Item | None:
-        change = Change(pk, sk, set or {}, add or {}, tuple(remove))
+        change, when = Change(pk, sk, set or {}, add or {}, tuple(remove)), tuple(when)
         with self._lock:
             item = self._live((pk, sk))
             if not holds(when, item):
@@ -74,8 +74,9 @@ class MemoryStore:
         return dict(changed)
 
     def delete(self, keys: Iterable[Key]) -> None:
+        there = list(keys)
         with self._lock:
-            for key in keys:
+            for key in there:
                 self._items.pop(key, None)
 
     def _live(self, key: Key) -> Item | None:

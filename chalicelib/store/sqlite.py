@@ -75,7 +75,7 @@ class SqliteStore:
         self._scrub_due = True  # a process before us may have been killed before it could
         self._closed = False
         self._idle: list[sqlite3.Connection] = []
-        weakref.finalize(self, _close, self._idle)
+        weakref.finalize(self, _close, self._idle)  # Python 3.13 warns of connections that nobody closed
         _make_private(self._path)
         self._migrate(migrations)
 
@@ -122,7 +122,7 @@ class SqliteStore:
         remove: Iterable[str] = (),
         when: Iterable[When] = (),
     ) -> Item | None:
-        change = Change(pk, sk, set or {}, add or {}, tuple(remove))
+        change, when = Change(pk, sk, set or {}, add or {}, tuple(remove)), tuple(when)
         with self._writing() as connection:
             item = self._live(connection, (pk, sk))
             if not holds(when, item):
