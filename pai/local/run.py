@@ -9,22 +9,29 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 import click
 from chalice.app import Chalice
 
+from chalicelib.errors import ModelError
 from chalicelib.settings import Settings, read_settings
 from chalicelib.wiring import Parts, parts
 from pai.home import Home, announce, find_home, locked, open_home, tell_once
+from pai.local import ollama
+from pai.local.catalogue import find, models_folder
+from pai.local.fetch import fetch
 from pai.local.gateway import Gateway
 from pai.local.server import HttpServer
+from pai.progress import progress_bar
 from pai.ring import ensure_first_key
 from pai.stage import LOCAL, enter_stage, explained, project_folder, stage_config
 
-GRACE_S = 1.5
+EMBEDDED = "pai.local.llamacpp"
+GRACE_S = 1.0
 """How long requests under way may go on after we were told to stop."""
+LAST_WORDS_S = 0.3
+"""How long they may then take to say that the model stopped."""
 EXIT_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 0}
 """Signals that stop us, each with the exit status that is customary for it."""
 
@@ -44,11 +51,11 @@ def serve(host: str, port: int, model: str | None) -> None:
             ours = parts(read_settings())
             _touch(ours)
             ensure_first_key(home, ours.platform.keys)
-            prepare_model(ours)
+            _prepare_model(ours)
             _listen(server, host)
-            announce(home, url)
-            _tell_ready(ours, home, host, url)
             try:
+                announce(home, url)
+                _tell_ready(home, host, url)
                 threading.Event().wait()
             except SystemExit as end:
                 _stop(server, ours, int(end.code or 0))
@@ -58,8 +65,7 @@ def serve(host: str, port: int, model: str | None) -> None:
 def _enter(model: str | None) -> Settings:
     """Take on the stage's environment, with this model in it."""
     if model:
-        path = Path(model).expanduser()
-        os.environ["PAI_MODEL"] = str(path.absolute()) if path.suffix == ".gguf" else model
+        os.environ["PAI_MODEL"] = model
     return enter_stage(LOCAL)
 
 
@@ -111,8 +117,25 @@ def _listen(server: HttpServer, host: str) -> None:
         raise _not_available(host, server.port, error) from error
 
 
-def prepare_model(ours: Parts) -> None:
-    _ = ours.llm
+def _prepare_model(ours: Parts) -> None:
+    """Have the model in memory, fetched first if need be. A model elsewhere that does not answer is only warned of."""
+    if ours.settings.llm == EMBEDDED:
+        _offer_ollama()
+        model = find(ours.settings.model)
+        with progress_bar(model.name) as report:
+            fetch(model, models_folder(ours.settings), report)
+    if load := getattr(ours.llm, "load", None):
+        load()
+    try:
+        ours.llm.models()
+    except ModelError as error:
+        _warn(error.message)
+
+
+def _offer_ollama() -> None:
+    if models := ollama.find():
+        click.echo(f"An Ollama runs on this machine, with {', '.join(models)}. To use it instead of PAI's own model:")
+        click.echo(f"  PAI_LLM=openai PAI_MODEL={shlex.quote(models[0])} make run")
 
 
 def _touch(ours: Parts) -> None:
@@ -132,19 +155,24 @@ def _load_app() -> Chalice:
 
 
 def _stop(server: HttpServer, ours: Parts, status: int) -> None:
-    """Let requests under way end, for a moment; close what is open. What then still runs is ended with the process."""
-    all_answered = server.stop(GRACE_S)
-    for part in (ours.llm, ours.store):
-        close = getattr(part, "close", None)
-        if close:
-            close()
+    """Let requests under way end, for a moment; then stop the model, which ends them, and close what is open."""
+    server.stop(GRACE_S)
+    _close(ours.llm)
+    all_answered = server.stop(LAST_WORDS_S)
+    _close(ours.store)
     if not all_answered:
-        # A thread in the middle of an answer would hold up the interpreter's end, or crash in it.
+        # A thread that comes back from the engine while the interpreter takes itself apart crashes it, or holds it up.
         sys.stdout.flush()
         os._exit(status)
 
 
-def _tell_ready(ours: Parts, home: Home, host: str, url: str) -> None:
+def _close(part: object) -> None:
+    """Close a part of a kind that has something to close."""
+    if close := getattr(part, "close", None):
+        close()
+
+
+def _tell_ready(home: Home, host: str, url: str) -> None:
     pai = shlex.quote(sys.argv[0]) if os.access(sys.argv[0], os.X_OK) else "pai"
     click.secho(f"\nPAI answers at {url}", bold=True)
     click.echo(f"Its first API key is in {home.api_key}. In another terminal:\n")

@@ -40,7 +40,7 @@ class Connection(socketserver.BaseRequestHandler):
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            while self._wait_for_request():
+            while self._wait_for_request() and not self.server.stopping:
                 with self.server.working():
                     self._answer_request()
                 if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:

@@ -7,6 +7,7 @@ AWS_ENDPOINT_URL_BEDROCK. In a process of its own: `python -m tests.standins.bed
 
 import argparse
 import json
+import re
 import socket
 import struct
 import sys
@@ -14,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
@@ -274,7 +275,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream(request, behaviour)
 
     def _whole(self, members: Json, behaviour: Behaviour) -> Json:
-        reply = self._reply(members, behaviour)
+        reply, behaviour = self._answer(members, behaviour)
         return {
             "output": {"message": {"role": "assistant", "content": [{"text": reply}]}},
             "stopReason": behaviour.stop_reason,
@@ -290,7 +291,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("x-amzn-RequestId", str(uuid.uuid4()))
         self.end_headers()
         try:
-            reply = self._reply(request.members, behaviour)
+            reply, behaviour = self._answer(request.members, behaviour)
             self._send_events(messages_of(request.members, reply, behaviour), behaviour)
         except ConnectionError:
             self.close_connection = True
@@ -326,10 +327,14 @@ class _Handler(BaseHTTPRequestHandler):
         while time.monotonic() < end and not self.server.standin.stopping.is_set():
             self.server.standin.stopping.wait(min(0.05, max(0.0, end - time.monotonic())))
 
-    def _reply(self, members: Json, behaviour: Behaviour) -> str:
-        if behaviour.reply is not None:
-            return behaviour.reply
-        return self.server.standin.answer(_text(members["messages"][-1]))
+    def _answer(self, members: Json, behaviour: Behaviour) -> tuple[str, Behaviour]:
+        """Return the reply, of as many words as it may have tokens, and the behaviour with the reason for its end."""
+        said = self.server.standin.answer(_text(members["messages"][-1])) if behaviour.reply is None else behaviour.reply
+        words = re.findall(r"\s*\S+\s*$|\s*\S+", said)
+        longest = members.get("inferenceConfig", {}).get("maxTokens", len(words))
+        if len(words) <= longest:
+            return said, behaviour
+        return "".join(words[:longest]), replace(behaviour, stop_reason="max_tokens")
 
     def _refuse(self, code: str, status: int, message: str) -> None:
         self._json(
