@@ -77,7 +77,7 @@ class BedrockLLM:
         try:
             yield from self._stream(request)
         except Failed as failure:
-            raise failure.error from failure.__cause__
+            raise failure.error from None  # AWS's own words may repeat the question: no traceback may show them
 
     def _stream(self, request: Request) -> Iterator[Event]:
         """Ask until somebody begins to answer: from then on it is that model's answer, however it ends."""

@@ -12,6 +12,7 @@ from typing import Any
 from chalicelib.errors import ModelEndOfLife, ModelRejected
 
 _GLOBAL = "global."
+_ADVICE = "Set PAI_MODEL to another family, such as claude-sonnet, claude-haiku or nova-lite, or to a model's full id."
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,6 @@ def choose(family: str, listing: Listing) -> Choice:
     if members:
         raise ModelEndOfLife(f"Every model of the family {family} is withdrawn or can't be called in this region. {_ADVICE}")
     raise ModelRejected(f"Bedrock has no model of the family {family} in this region. {_ADVICE}")
-
-
-_ADVICE = "Set PAI_MODEL to another family, such as claude-sonnet, claude-haiku or nova-lite, or to a model's full id."
 
 
 def newest_first(models: Iterable[Listed]) -> list[Listed]:

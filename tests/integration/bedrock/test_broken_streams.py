@@ -171,7 +171,7 @@ class TestSilence:
     def test_in_the_middle_is_an_interruption(self, standin: BedrockStandIn, make: Make) -> None:
         standin.script(Behaviour(stall_s=20, at=2, reply="abcd"))
 
-        result = outcome(make(), question(timeout_s=0.2))
+        result = outcome(make(), question(timeout_s=0.5))
 
         assert type(result.error) is ModelInterrupted
         assert result.text == "a"
@@ -181,3 +181,16 @@ class TestSilence:
         standin.script(Behaviour(events=[thought] * 1000, delay_s=0.01))
 
         assert type(outcome(make(), question(timeout_s=0.2)).error) is ModelTimeout
+
+    def test_is_counted_from_the_last_word(self, standin: BedrockStandIn, make: Make) -> None:
+        word: Json = {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": "a"}}}
+        pause: Json = {"contentBlockStop": {"contentBlockIndex": 0}}
+        standin.script(Behaviour(events=[word, pause] * 4 + [{"messageStop": {"stopReason": "end_turn"}}], delay_s=0.1))
+
+        assert outcome(make(), question(timeout_s=0.6)).text == "aaaa"
+
+    def test_after_the_last_word_takes_nothing_from_the_answer(self, standin: BedrockStandIn, make: Make) -> None:
+        pause: Json = {"contentBlockStop": {"contentBlockIndex": 0}}
+        standin.script(Behaviour(events=[SHORT[0], pause, *SHORT[1:]], delay_s=0.4))
+
+        assert outcome(make(), question(timeout_s=0.75)).finish.usage == Usage(1, 1)

@@ -39,6 +39,12 @@ class TestAFamily:
 
         assert outcome(make(model="claude-sonnet")).finish.model == SONNET
 
+    def test_is_not_a_profile_that_the_owner_made_for_something_else(self, standin: BedrockStandIn, make: Make) -> None:
+        made = listed_profile(SONNET, "us-east-1", kind="APPLICATION")
+        standin.profiles = [{**made, "inferenceProfileId": "a1b2c3d4e5f6"}, *standin.profiles]
+
+        assert outcome(make(model="claude-sonnet")).finish.model == SONNET
+
     def test_whose_models_are_all_withdrawn_is_at_its_end(self, standin: BedrockStandIn, make: Make) -> None:
         standin.models = [listed_model("anthropic.claude-sonnet-4", "Claude Sonnet 4", status="LEGACY")]
 

@@ -82,6 +82,14 @@ class TestTheStandIn:
         assert answer["stopReason"] == "end_turn"
         assert answer["usage"]["outputTokens"] == 1
 
+    def test_says_no_more_than_it_may(self, standin: BedrockStandIn) -> None:
+        answer = runtime_client().converse(
+            modelId=SONNET, messages=[user({"text": "One two three"})], inferenceConfig={"maxTokens": 2}
+        )
+
+        assert answer["output"]["message"]["content"] == [{"text": "One two"}]
+        assert answer["stopReason"] == "max_tokens"
+
     @pytest.mark.parametrize("code", ["ThrottlingException", "ModelTimeoutException", "InternalServerException"])
     def test_gives_each_error_the_status_of_the_service_model(self, standin: BedrockStandIn, code: str) -> None:
         standin.script(Behaviour(error=code))
