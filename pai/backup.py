@@ -143,10 +143,10 @@ def _unpack(archive: Path, unpacked: Home) -> Manifest:
 
 
 def _next_file(tar: tarfile.TarFile, name: str, most_bytes: int) -> IO[bytes]:
-    """Return the content of the next member, which must be a file of this name and no larger than this."""
+    """Return the content of the next member, which must be a file no larger than this; `name` is what should come."""
     member = tar.next()
-    content = tar.extractfile(member) if member and member.isreg() else None
-    if not member or not content or member.name != name or member.size > most_bytes:
+    content = tar.extractfile(member) if member else None
+    if not member or not content or member.size > most_bytes:
         raise ValueError(f"{name} is missing, or not where it belongs")
     return content
 

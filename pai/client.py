@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Literal, NotRequired, Self, TypedDict, TypeVar, cast
 from urllib.parse import quote
 
@@ -172,7 +171,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -184,8 +183,9 @@ class Client:
         `on_wait(seconds, error)` is called before each pause.
         """
         headers = {"Idempotency-Key": question.idempotency_key}
-        waited_s = 0.0
-        for tries in range(1, MOST_TRIES + 1):
+        tries, waited_s = 0, 0.0
+        while True:
+            tries += 1
             try:
                 return self._json(ChatReply, "POST", "/chat", json=question.body(), headers=headers)
             except ClientError as error:
@@ -196,7 +196,6 @@ class Client:
                     on_wait(pause_s, error)
             time.sleep(pause_s)
             waited_s += pause_s
-        raise AssertionError("the last try returns or raises")
 
     def create_conversation(self, *, user_id: str | None = None, initial_message: str | None = None) -> Created:
         body = _given({"user_id": user_id, "initial_message": initial_message})

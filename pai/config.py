@@ -14,13 +14,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
-
-if TYPE_CHECKING:
-    from tomlkit import TOMLDocument
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8000"
 NO_PRESET = "none"
@@ -172,7 +169,7 @@ def save_preset(name: str, preset: Preset) -> None:
 def remove_preset(name: str) -> None:
     """Delete a preset; it is no longer the default either."""
 
-    def edit(table: "TOMLDocument") -> None:
+    def edit(table: dict[str, Any]) -> None:
         if table.get("presets", {}).pop(name, None) is None:
             raise _no_preset(name)
         if table.get("default_preset") == name:
@@ -220,7 +217,7 @@ def _served_at() -> str | None:
         return None
 
 
-def _change(name: str, edit: Callable[["TOMLDocument"], object]) -> None:
+def _change(name: str, edit: Callable[[dict[str, Any]], object]) -> None:
     """Read, edit and replace one file; two commands at once wait for each other."""
     import tomlkit
     from filelock import FileLock, Timeout

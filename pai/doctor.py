@@ -23,6 +23,7 @@ from chalicelib.llm import LLM, Finish, Request, Said
 from chalicelib.settings import Settings
 from chalicelib.wiring import Parts
 from pai.home import Home, check_format, running_server
+from pai.local import ollama
 from pai.ring import first_digest, state
 
 NEEDED_BYTES = 500 * 1024 * 1024
@@ -78,6 +79,8 @@ def local_checks(ours: Parts, home: Home, port: int) -> Iterator[tuple[str, Chec
     yield "master key", lambda: check_master_key(ours, home)
     yield "store", lambda: check_store(home)
     yield "api key", lambda: check_first_key(ours, home)
+    yield "model", lambda: check_model(ours.llm)
+    yield "ollama", check_ollama
     yield "server", lambda: check_server(home, port)
 
 
@@ -191,6 +194,18 @@ def check_first_key(ours: Parts, home: Home) -> str:
     if first_digest(home) not in {key.sha256 for key in ours.platform.keys.load().keys if state(key) == "active"}:
         raise Wrong(f"The key in {home.api_key} does not work.", "The next `pai run` puts a new one there.")
     return str(home.api_key)
+
+
+def check_model(llm: LLM) -> str:
+    """See that the model is there: its file on this machine, or the server that has it."""
+    return ", ".join(model.name for model in llm.models())
+
+
+def check_ollama() -> str:
+    models = ollama.find()
+    if not models:
+        return "none runs on this machine; PAI needs none"
+    return f"has {', '.join(models)}; PAI_LLM=openai PAI_MODEL={models[0]} make run would use it"
 
 
 def check_server(home: Home, port: int) -> str:

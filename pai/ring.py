@@ -38,17 +38,16 @@ def state(key: ApiKey) -> str:
     return "expired" if key.expires_at and seconds(key.expires_at) <= time.time() else "active"
 
 
-def ensure_first_key(home: Home, keys: Keys) -> bool:
-    """See to it that the home's api-key file holds a key that works; return whether it is a new one.
+def ensure_first_key(home: Home, keys: Keys) -> None:
+    """See to it that the home's api-key file holds a key that works.
 
     The file comes before the ring: killed in between, the next start finds a key that does not work, and makes another.
     """
     if any(key.sha256 == first_digest(home) and state(key) == "active" for key in keys.load().keys):
-        return False
+        return
     key, token = keyring.new_key("first", FIRST_OWNER, iso(time.time()))
     write_private(home.api_key, f"{token}\n".encode())
     change(keys, lambda ring: (keyring.add(ring, key), key))
-    return True
 
 
 def first_digest(home: Home) -> str:

@@ -1,15 +1,11 @@
 """`pai ask`: one question, one answer; made for pipes."""
 
-import sys
-
 import click
 
 from pai.commands import asking_options, chosen_conversation, connected, json_option, url_option
 from pai.config import Preset
+from pai.terminal.pipe import piped_text
 from pai.terminal.screen import print_answer, print_json, print_note, waiting
-
-STDIN_BYTES = 1_000_000
-"""What is read of stdin. The server takes less, and says how much; this only bounds our memory."""
 
 
 @click.command()
@@ -36,7 +32,7 @@ def ask(
     from pai.client import Question
     from pai.terminal.replies import cut_off, retrying
 
-    text = "\n\n".join(filter(None, (" ".join(words), _piped())))
+    text = "\n\n".join(filter(None, (" ".join(words), piped_text())))
     if not text.strip():
         raise click.UsageError("There is no question: give one, or pipe one in.")
     with connected(url, as_json=as_json) as client, waiting() as show:
@@ -55,16 +51,3 @@ def ask(
         print_answer(reply["message"])
     if cut := cut_off(reply):
         print_note(f"The answer is {cut}; `pai ask -c 'Go on.'` continues it.")
-
-
-def _piped() -> str:
-    """Return what is piped in, which must be UTF-8; nothing from a keyboard."""
-    if sys.stdin is None or sys.stdin.isatty():
-        return ""
-    data = sys.stdin.buffer.read(STDIN_BYTES + 1)
-    if len(data) > STDIN_BYTES:
-        raise click.UsageError(f"stdin is more than {STDIN_BYTES:,} bytes, which no question may be.")
-    try:
-        return data.decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise click.UsageError("stdin is not UTF-8 text.") from None

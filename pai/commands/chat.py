@@ -8,6 +8,7 @@ import click
 
 from pai.commands import asking_options, chosen_conversation, connected, failure, url_option
 from pai.config import Preset, load_config
+from pai.terminal.pipe import piped_lines
 from pai.terminal.screen import for_people, print_error, print_note, printable
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ def chat(preset: Preset, conversation: str | None, latest: bool, no_history: boo
 
     When stdin is not a keyboard, each of its lines is a message or a command, and the first failure ends it.
     """
-    from pai.terminal.lines import piped_lines, typed_lines
     from pai.terminal.session import SLASHES, Session
 
     interactive = sys.stdin is not None and sys.stdin.isatty() and for_people()
@@ -39,6 +39,8 @@ def chat(preset: Preset, conversation: str | None, latest: bool, no_history: boo
         if chosen := chosen_conversation(client, conversation, latest=latest):
             session.open(chosen)
         if interactive:
+            from pai.terminal.keyboard import typed_lines
+
             client.conversations(limit=1)  # better to learn now than after typing that nothing answers
             print_note(f"PAI at {client.address}. /help lists the commands, Ctrl-D leaves.")
             _talk(session, typed_lines(tuple(SLASHES), keep_history=config.history and not no_history))

@@ -136,8 +136,8 @@ def _keys_unseen() -> Iterator[None]:
     before = termios.tcgetattr(sys.stdin)
     unseen: list[Any] = [*before]
     unseen[3] &= ~termios.ECHO
-    termios.tcsetattr(sys.stdin, termios.TCSANOW, unseen)
     try:
+        termios.tcsetattr(sys.stdin, termios.TCSANOW, unseen)
         yield
     finally:
         if _keyboard_is_ours():

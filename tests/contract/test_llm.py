@@ -36,5 +36,5 @@ class TestLlamaCpp(LLMContract):
 
     @pytest.fixture
     def llm(self) -> LLM:
-        settings = Settings(model=NAME, models_home=os.environ.get("PAI_MODELS_HOME", ""), context_tokens=1024, threads=1)
+        settings = Settings(model=NAME, models_home=os.environ.get("PAI_MODELS_HOME", ""), context_tokens=512, threads=1)
         return load_part("llm", "pai.local.llamacpp", settings)  # type: ignore[no-any-return]

@@ -60,6 +60,15 @@ class Running:
         body = {"message": message, **({"conversation_id": conversation_id} if conversation_id else {})}
         return httpx.post(f"{self.url}/chat", json=body, headers=headers, timeout=30).raise_for_status().json()
 
+    def wait_for_messages(self, number: int) -> None:
+        """Wait until the server has stored so many messages: then it is at work on the last one."""
+        with closing(sqlite3.connect(f"file:{self.home / 'pai.sqlite3'}?mode=ro", uri=True)) as store:
+            for _ in range(1000):
+                if store.execute("SELECT count(*) FROM items WHERE sk LIKE 'M#%'").fetchone()[0] >= number:
+                    return
+                time.sleep(0.01)
+        raise AssertionError(f"There were not {number} messages within 10 seconds.")
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)
@@ -274,14 +283,14 @@ def test_interrupt_stops_a_background_job_that_was_told_to_ignore_it(start: Star
     finally:
         signal.signal(signal.SIGINT, before)
 
-    assert running.stop(signal.SIGINT) == 130
+    assert (running.stop(signal.SIGINT), running.rest()) == (130, "")
 
 
 def test_request_under_way_is_answered_before_it_stops(start: Start, tmp_path: Path) -> None:
     running = start()
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(running.chat, f"wait for {tmp_path / 'go'}")
-        _until(lambda: _questions(running) == 1)
+        running.wait_for_messages(1)
         running.process.send_signal(signal.SIGTERM)
         (tmp_path / "go").touch()
 
@@ -293,10 +302,11 @@ def test_request_that_does_not_end_does_not_hold_it_up(start: Start, tmp_path: P
     running = start()
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(running.chat, f"wait for {tmp_path / 'never'}")
-        _until(lambda: _questions(running) == 1)
+        running.wait_for_messages(1)
 
         assert running.stop(signal.SIGINT) == 130
         assert isinstance(answer.exception(), httpx.HTTPError)
+    assert [path.name for path in running.home.glob("pai.sqlite3-*")] == []  # closed all the same
 
 
 def test_conversation_goes_on_after_a_kill(start: Start) -> None:
@@ -404,18 +414,3 @@ def test_doctor_notices_a_misspelt_variable_and_a_port_in_use(pai: Pai) -> None:
     assert "Nothing reads PAI_LMM" in seen.stdout
     assert re.search(r"✘ server: .*can't be had", seen.stdout)
     assert seen.returncode == 1
-
-
-def _questions(running: Running) -> int:
-    """How many messages the server has stored, read from its file."""
-    with closing(sqlite3.connect(f"file:{running.home / 'pai.sqlite3'}?mode=ro", uri=True)) as store:
-        return int(store.execute("SELECT count(*) FROM items WHERE sk LIKE 'M#%'").fetchone()[0])
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    """Wait until something that another process does has happened."""
-    for _ in range(1000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("It did not happen within 10 seconds.")

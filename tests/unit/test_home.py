@@ -83,6 +83,7 @@ def test_home_without_a_format_is_migrated_and_loses_nothing(home: Home) -> None
     assert (said(home), (home.files / "letter.txt").read_text()) == (["hello"], "Dear")
     assert {mode(path) for path in (home.master_key, home.keys, home.store, home.files / "letter.txt")} == {0o600}
     assert {mode(path) for path in (home.path, home.files)} == {0o700}
+    assert not home.migration_copy.exists()
 
 
 def test_migration_takes_each_step_once_in_order(home: Home) -> None:

@@ -1,19 +1,17 @@
-"""The lines that a person types, or that come through a pipe."""
+"""The edit line: what a person types."""
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import click
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.shortcuts import CompleteStyle
 
 from pai.config import config_folder
 from pai.terminal.screen import print_note
-
-if TYPE_CHECKING:
-    from prompt_toolkit.history import History
-    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 HISTORY_NOTE = (
     "What you type is kept in {path}, which only you can read, so that the arrow keys bring it back. Deleting a "
@@ -27,10 +25,6 @@ def typed_lines(words: Sequence[str], *, keep_history: bool) -> Iterator[str]:
 
     `words` are what Tab completes at the beginning of a line.
     """
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.completion import WordCompleter
-    from prompt_toolkit.shortcuts import CompleteStyle
-
     session: PromptSession[str] = PromptSession(
         history=_history() if keep_history else None,
         key_bindings=_keys(),
@@ -48,43 +42,31 @@ def typed_lines(words: Sequence[str], *, keep_history: bool) -> Iterator[str]:
             return
 
 
-def piped_lines() -> Iterator[str]:
-    """Yield the lines of stdin, which must be UTF-8."""
-    try:
-        for line in sys.stdin.buffer:
-            yield line.decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise click.UsageError("stdin is not UTF-8 text.") from None
+class PrivateHistory(FileHistory):
+    """What was typed, in a file. A full disk does not end the conversation."""
+
+    def store_string(self, string: str) -> None:
+        try:
+            super().store_string(string)
+        except OSError as error:
+            print_note(f"This line is not kept for the arrow keys: {error.strerror}.")
 
 
-def _keys() -> "KeyBindings":
-    from prompt_toolkit.key_binding import KeyBindings
-
+def _keys() -> KeyBindings:
     keys = KeyBindings()
 
     @keys.add("enter")
-    def _send(event: "KeyPressEvent") -> None:
+    def _send(event: KeyPressEvent) -> None:
         event.current_buffer.validate_and_handle()
 
     @keys.add("escape", "enter")
-    def _new_line(event: "KeyPressEvent") -> None:
+    def _new_line(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
 
     return keys
 
 
-def _history() -> "History":
-    from prompt_toolkit.history import FileHistory, InMemoryHistory
-
-    class PrivateHistory(FileHistory):
-        """A history that a full disk does not end the conversation over."""
-
-        def store_string(self, string: str) -> None:
-            try:
-                super().store_string(string)
-            except OSError as error:
-                print_note(f"This line is not kept in {path}: {error.strerror}.")
-
+def _history() -> History:
     path = config_folder() / "history"
     try:
         if _make_private(path):
