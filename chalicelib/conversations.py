@@ -10,12 +10,15 @@ active, so that a reader knows from a message alone whether to show it. Two turn
 """
 
 import json
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from secrets import randbits
+from typing import Any
 
 from ulid import ULID
 
@@ -162,11 +165,21 @@ class Conversations:
 
     # Reading
 
-    def open(self, owner: str, conversation_id: str, newest: int) -> tuple[Conversation, Sequence[Message]]:
-        """Return the header and the `newest` messages of the active path, oldest first. One query in the plain case."""
+    def open(
+        self, owner: str, conversation_id: str, newest: int, enough_chars: float = math.inf
+    ) -> tuple[Conversation, Sequence[Message]]:
+        """Return the header and the `newest` messages of the active path, oldest first. One query in the plain case.
+
+        They are fewer when those that are newest have `enough_chars` together: the rest is not even opened.
+        """
         page, conversation = self._head(owner, conversation_id, newest)
-        messages = islice(self._messages(conversation, page, newest), newest)
-        return conversation, list(messages)[::-1]
+        messages: list[Message] = []
+        for message in islice(self._messages(conversation, page, newest), newest):
+            messages.append(message)
+            enough_chars -= len(message.content)
+            if enough_chars <= 0:
+                break
+        return conversation, messages[::-1]
 
     def newest_first(self, conversation: Conversation, before: str = "") -> Iterator[Message]:
         """Yield the messages of the active path that are older than the id `before`, newest first, read as needed."""
@@ -282,6 +295,7 @@ class Conversations:
         return {"expires_at": int(self._now()) + self._retention_s} if self._retention_s else {}
 
 
+@lru_cache(maxsize=64)
 def partition(owner: str, conversation_id: str) -> str:
     """Return the partition key; ids that can't be one lead to ConversationNotFound without a look-up."""
     try:
@@ -370,15 +384,12 @@ def _message_item(box: Box, message: Message) -> dict[str, Value]:
 
 def _message(box: Box, item: Item) -> Message:
     sk = str(item["sk"])
-    numbers = json.loads(str(item.get("numbers", "{}")))
-    known = {name: item[name] for name in PLAIN + PLAIN_RESULT if name in item}
-    return Message(
-        id=sk[2:],
-        content=box.open(sk, "content", _bytes(item["content"])),
-        options=TurnOptions(**{name: numbers[name] for name in TurnOptions.__match_args__ if name in numbers}),
-        usage=Usage(**{name: numbers[name] for name in Usage.__match_args__ if name in numbers}),
-        **known,  # type: ignore[arg-type]
-    )
+    known: dict[str, Any] = {name: item[name] for name in PLAIN + PLAIN_RESULT if name in item}
+    if "numbers" in item:
+        numbers = json.loads(str(item["numbers"]))
+        known["options"] = TurnOptions(**{name: numbers[name] for name in TurnOptions.__match_args__ if name in numbers})
+        known["usage"] = Usage(**{name: numbers[name] for name in Usage.__match_args__ if name in numbers})
+    return Message(id=sk[2:], content=box.open(sk, "content", _bytes(item["content"])), **known)
 
 
 def _given(values: dict[str, Value]) -> dict[str, Value]:

@@ -68,8 +68,14 @@ def alternating(messages: Iterable[Message]) -> list[Said]:
 def count_tokens(text: str) -> int:
     """Estimate tokens as (UTF-8 bytes + 2 × digits) / 3, without a model's vocabulary.
 
-    Byte-level tokenizers never make more tokens than bytes, so the truth is at most 3 × the estimate; docs/design.md has
-    the error measured on prose, code and other scripts.
+    Byte-level tokenizers never make more tokens than bytes, so the truth is at most 3 × the estimate; docs/benchmarks.md
+    has the error measured on prose, code and other scripts.
     """
-    digits = sum(text.count(digit) for digit in "0123456789")
-    return (len(text.encode()) + 2 * digits + 2) // 3
+    data = text.encode()
+    digits = len(data) - len(data.translate(None, b"0123456789"))
+    return (len(data) + 2 * digits + 2) // 3
+
+
+def most_chars(budget_tokens: int) -> int:
+    """Return how long a text can be and still fit the budget, as `count_tokens` counts."""
+    return 3 * budget_tokens

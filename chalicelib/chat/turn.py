@@ -115,7 +115,9 @@ class TurnEngine:
         """
         if not ask.conversation_id:
             return self._begin_first(owner, ask, claim)
-        conversation, history = self._conversations.open(owner, ask.conversation_id, HISTORY_MESSAGES)
+        # The question may stand in the history already, where it failed: then it takes nothing from the budget.
+        enough_chars = prompt.most_chars(self._settings.history_tokens) + len(ask.message)
+        conversation, history = self._conversations.open(owner, ask.conversation_id, HISTORY_MESSAGES, enough_chars)
         last = history[-1] if history else None
         if last and self._is_retry(last, ask):
             claim(conversation.id, last.id)

@@ -1,0 +1,51 @@
+"""An AWS account on this machine for as long as a benchmark runs: moto and the Bedrock stand-in, over HTTP."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import boto3
+import httpx
+
+from benchmarks.support.processes import ROOT, environment, server
+from pai.stage import enter_stage
+
+RESOURCES = ROOT / "infrastructure" / "resources.yaml"
+
+_MOTO = ("-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", "0")
+_BEDROCK = ("-m", "tests.standins.bedrock", "--port", "0")
+
+
+@contextmanager
+def dev_account(answer: str, deltas: int) -> Iterator[None]:
+    """Put this process on stage dev of an empty account, where the model always gives `answer` in so many pieces."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        moto = stack.enter_context(server(folder / "moto", *_MOTO))
+        bedrock = stack.enter_context(server(folder / "bedrock", *_BEDROCK))
+        stack.enter_context(environment(_settings(folder, moto, bedrock)))
+        enter_stage("dev")
+        httpx.post(f"{bedrock}/standin/script", json={"default": {"reply": answer, "deltas": deltas}}).raise_for_status()
+        boto3.client("cloudformation").create_stack(
+            StackName="pai-dev",
+            TemplateBody=RESOURCES.read_text(),
+            Parameters=[{"ParameterKey": "Environment", "ParameterValue": "dev"}],
+        )
+        yield
+
+
+def _settings(folder: Path, moto: str, bedrock: str) -> dict[str, str]:
+    """Return the account's environment; nothing of the person's own AWS settings may leak into it."""
+    return {
+        "AWS_ENDPOINT_URL": moto,
+        "AWS_ENDPOINT_URL_BEDROCK": bedrock,
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": str(folder / "no-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(folder / "no-credentials"),
+        "PAI_HOME": str(folder / "home"),
+    }

@@ -1,0 +1,172 @@
+"""What one plain turn of 2.7 KB costs on AWS, at several lengths of its conversation: calls, bytes, units, CPU.
+
+The product's own /chat handler runs in this process, on stage dev against moto and the Bedrock stand-in, which run in
+others. Each turn's calls are then made again by bare boto3 clients, on a copy of the table that is as the turn found it:
+what the handler took beyond that is the product's own CPU time.
+"""
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import boto3
+from botocore import xform_name
+
+from benchmarks.support.account import dev_account
+from benchmarks.support.asking import App, Event, ask, chat_event
+from benchmarks.support.calls import READS, WRITES, Call, Recorder, count
+from benchmarks.support.printing import Numbers, parser, product_silenced, show
+from benchmarks.support.seeding import ANSWER, QUESTION, Seeder
+from benchmarks.support.tables import Images, Table, written_key, written_keys
+from benchmarks.support.units import Index, read_units, write_units
+
+LENGTHS = (1, 10, 100, 1000)
+"""Turns that a conversation already has when the measured one comes."""
+ROUNDS = 25
+WARM_UPS = 3
+DELTAS = 80
+COPY = "PAI-Conversations-cpy"
+"""As long as the real table's name, so that requests are as long too."""
+
+
+def measure(lengths: Sequence[int] = LENGTHS, rounds: int = ROUNDS) -> Numbers:
+    """Return the numbers; in lists, one value for each length."""
+    with product_silenced(), dev_account(ANSWER, DELTAS):
+        bench = Bench()
+        kms_cold = bench.kms_calls_when_cold()
+        first_turn = bench.row(0, rounds)
+        rows = [bench.row(length, rounds) for length in lengths]
+    return {
+        "lengths": list(lengths),
+        **{name: [row[name] for row in rows] for name in first_turn},
+        "kms_cold": kms_cold,
+        "kms_warm": max(row["kms_calls"] for row in (first_turn, *rows)),
+        "first_turn": first_turn,
+    }
+
+
+class Bench:
+    """The product with a recorder on its clients, bare clients, and the table with its copy."""
+
+    def __init__(self) -> None:
+        # Made before the recorder is hooked in, which these clients must not have.
+        self._bare = {service: boto3.client(service) for service in ("dynamodb", "bedrock-runtime")}
+        self._recorder = Recorder()
+        self._recorder.hook_in()
+        # Imported once the environment is that of the account, and into a process that has nothing of it yet.
+        from app import app
+        from chalicelib import wiring
+
+        self._app: App = app
+        self._forget = wiring.parts.cache_clear
+        parts = wiring.here()
+        self._seeder = Seeder(parts.platform, parts.settings)
+        self._table = Table(self._bare["dynamodb"], parts.settings.table)
+        self._copy = Table(self._bare["dynamodb"], COPY)
+        self._copy.create_like(self._table)
+        self._index = Index.described(self._table.description())
+
+    def kms_calls_when_cold(self) -> int:
+        """Return how often KMS is called by the first turn of a process, whose owner has been here before."""
+        conversation_id = self._seeded(1)
+        self._forget()
+        return count(self._turn(_event(conversation_id)), "kms")
+
+    def row(self, length: int, rounds: int) -> dict[str, Any]:
+        """Return what a turn costs in a conversation of this length; 0 is the turn that begins one."""
+        conversation_id = self._seeded(length) if length else ""
+        event = _event(conversation_id)
+        plain, units = self._counted(event)
+        keyed, _ = self._counted(_event(conversation_id, {"Idempotency-Key": str(uuid.uuid4())}))
+        timed = [self._timed(event) for _ in range(WARM_UPS + rounds)][WARM_UPS:]
+        return {
+            "calls": [call.operation for call in plain],
+            "reads": count(plain, "dynamodb", READS),
+            "writes": count(plain, "dynamodb", WRITES),
+            "writes_with_idempotency_key": count(keyed, "dynamodb", WRITES),
+            **units,
+            "bedrock_calls": count(plain, "bedrock-runtime"),
+            "kms_calls": count(plain, "kms"),
+            "bytes_sent": sum(call.sent_bytes for call in plain),
+            "bytes_received": sum(call.received_bytes for call in plain),
+            "own_cpu_ms": round(median(turn - bare for turn, bare in timed) * 1000, 2),
+            "sdk_cpu_ms": round(median(bare for _, bare in timed) * 1000, 2),
+        }
+
+    def _seeded(self, length: int) -> str:
+        """Store a conversation of so many turns in both tables; return its id."""
+        conversation_id = str(uuid.uuid4())
+        items = [*self._seeder.conversation(conversation_id, length), self._seeder.owner_key()]
+        for table in (self._table, self._copy):
+            table.fill(items)
+        return conversation_id
+
+    def _turn(self, event: Event) -> list[Call]:
+        return self._recorder.during(lambda: ask(self._app, event))
+
+    def _counted(self, event: Event) -> tuple[list[Call], Mapping[str, int]]:
+        """Return a turn's calls and their DynamoDB units."""
+        calls = self._turn(event)
+        before = self._copy.images(written_keys(calls))
+        units = {
+            "read_units": sum(self._read_units(call) for call in calls if call.operation in READS),
+            "write_units": sum(self._write_units(call) for call in calls if call.operation in WRITES),
+        }
+        self._rewind(before)
+        return calls, units
+
+    def _timed(self, event: Event) -> tuple[float, float]:
+        """Return the CPU seconds of a turn, and of its bare calls."""
+        started = time.process_time()
+        calls = self._turn(event)
+        turn_s = time.process_time() - started
+        before = self._copy.images(written_keys(calls))
+        started = time.process_time()
+        for call in calls:
+            self._again(call)
+        bare_s = time.process_time() - started
+        self._rewind(before)
+        return turn_s, bare_s
+
+    def _again(self, call: Call) -> Any:
+        """Make a call again, by a bare client and on the copy."""
+        params = {**call.params, "TableName": COPY} if call.service == "dynamodb" else call.params
+        answer = getattr(self._bare[call.service], xform_name(call.operation))(**params)
+        for _ in answer.get("stream", ()):
+            pass
+        return answer
+
+    def _read_units(self, call: Call) -> int:
+        answer = self._again(call)
+        return read_units(answer["Items"] if call.operation == "Query" else [answer.get("Item", {})])
+
+    def _write_units(self, call: Call) -> int:
+        key = written_key(call)
+        before = self._copy.image(key)
+        self._again(call)
+        return write_units(before, self._copy.image(key), self._index)
+
+    def _rewind(self, before: Images) -> None:
+        """Make the conversation again what it was, so that it is as long in each round."""
+        for table in (self._table, self._copy):
+            table.restore(before)
+
+
+def _event(conversation_id: str, headers: Mapping[str, str] | None = None) -> Event:
+    """Return a question's event. An empty conversation id begins a conversation."""
+    named = {"conversation_id": conversation_id} if conversation_id else {}
+    return chat_event({"message": QUESTION, **named}, headers or {})
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, metavar="TURNS")
+    arguments.add_argument("--rounds", type=int, default=ROUNDS, help="timed turns at each length")
+    given = arguments.parse_args()
+    show(measure(given.lengths, given.rounds), given.json)
+
+
+if __name__ == "__main__":
+    main()
