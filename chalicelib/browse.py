@@ -57,7 +57,8 @@ class Browser:
         cursor = wire.cursor(messages[-1].id) if cut else None
         if form == "markdown":
             headers = {"X-Next-Cursor": cursor} if cursor else {}
-            return Reply(wire.markdown(header, messages), headers=headers, content_type="text/markdown; charset=utf-8")
+            text = wire.markdown(header, messages, first_page=not after)
+            return Reply(text, headers=headers, content_type="text/markdown; charset=utf-8")
         return Reply(wire.conversation(header, messages, cursor, int(self._now() * 1000)))
 
     def _found(self, header: Conversation, sought: str) -> wire.Json | None:

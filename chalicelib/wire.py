@@ -162,15 +162,20 @@ def models(infos: Iterable[ModelInfo]) -> Reply:
     return Reply({"items": items, "next_cursor": None})
 
 
-def markdown(header: Conversation, messages: Iterable[Message]) -> str:
-    """Return a conversation as a document that people read."""
-    parts = [f"# {header.title or 'Conversation'}", f"*{header.created_at} · {header.id}*"]
-    if header.system_prompt:
-        parts.append(f"> {header.system_prompt}".replace("\n", "\n> "))
+def markdown(header: Conversation, messages: Iterable[Message], *, first_page: bool) -> str:
+    """Return a conversation as a document that people read; its further pages are joined to the first."""
+    parts = _heading(header) if first_page else []
     for message in messages:
         who = "You" if message.role == "user" else f"PAI ({message.model})"
         parts.append(f"## {who} · {message.created_at}\n\n{message.content}")
     return "\n\n".join(parts) + "\n"
+
+
+def _heading(header: Conversation) -> list[str]:
+    parts = [f"# {header.title or 'Conversation'}", f"*{header.created_at} · {header.id}*"]
+    if header.system_prompt:
+        parts.append(f"> {header.system_prompt}".replace("\n", "\n> "))
+    return parts
 
 
 def cursor(place: str) -> str:

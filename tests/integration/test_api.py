@@ -269,3 +269,19 @@ def test_long_conversation_comes_in_pages_of_four_megabytes(me: httpx.Client) ->
     assert len(newest.content) < 4_200_000
     assert [content.split()[0] for content in contents] == ["first", *map(str, range(45))]
     assert older["next_cursor"] is None
+
+
+def test_long_conversation_is_exported_in_pages_that_join(memory_api: Api) -> None:
+    with memory_api.client("me") as me:
+        conversation_id = me.post("/chat", json={"message": "first"}).json()["conversation_id"]
+        for n in range(45):
+            me.post("/chat", json={"message": f"{n} {'x' * 99_000}", "conversation_id": conversation_id})
+        at, parameters = f"/conversations/{conversation_id}/export", {"format": "markdown"}
+
+        page = me.get(at, params=parameters)
+        rest = me.get(at, params={**parameters, "cursor": page.headers["X-Next-Cursor"]})
+
+    text = page.text + rest.text
+    assert text.count("# first") == 1
+    assert text.count("## You") == text.count("## PAI") == 46
+    assert "X-Next-Cursor" not in rest.headers
