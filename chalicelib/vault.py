@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -28,6 +29,8 @@ FORMAT = 1
 NONCE_BYTES = 12
 CACHE_S = 300
 CACHED_OWNERS = 256
+CACHED_BOXES = 8
+"""For each owner: a turn opens its conversation's box several times."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,25 @@ class Box:
         return json.dumps([FORMAT, self.table, self.pk, sk, attribute]).encode()
 
 
+def _opened(table: str, owner_key: bytes, pk: str, wrapped: bytes) -> Box:
+    try:
+        return Box(table, pk, AESGCM(aes_key_unwrap(owner_key, wrapped)))
+    except InvalidUnwrap:
+        raise SealBroken(
+            "The conversation's key does not open with its owner's key: one of them was changed outside PAI. "
+            "Restore the store from a backup."
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Held:
+    """An owner's key, as long as it may be used, and the boxes it opens."""
+
+    until: float
+    key: bytes
+    box: Callable[[str, bytes], Box]
+
+
 class Vault:
     """Opens boxes. Owners' keys are items of their own in the store, wrapped by the platform's cipher."""
 
@@ -71,36 +93,32 @@ class Vault:
         self._table = settings.table
         self._place = {"deployment": settings.deployment, "stage": settings.stage}
         self._now = now
-        self._cached: dict[str, tuple[float, bytes]] = {}
+        self._held: dict[str, _Held] = {}
 
     def new_box(self, owner: str, pk: str) -> tuple[Box, bytes]:
         """Return a box with a fresh key, and that key wrapped (40 bytes) for the header."""
         key = os.urandom(32)
-        return Box(self._table, pk, AESGCM(key)), aes_key_wrap(self._owner_key(owner), key)
+        return Box(self._table, pk, AESGCM(key)), aes_key_wrap(self._hold(owner).key, key)
 
     def open_box(self, owner: str, pk: str, wrapped: bytes) -> Box:
         """Return the box whose wrapped key this is; `SealBroken` if it isn't this owner's."""
-        try:
-            return Box(self._table, pk, AESGCM(aes_key_unwrap(self._owner_key(owner), wrapped)))
-        except InvalidUnwrap:
-            raise SealBroken(
-                "The conversation's key does not open with its owner's key: one of them was changed outside PAI. "
-                "Restore the store from a backup."
-            ) from None
+        return self._hold(owner).box(pk, wrapped)
 
     def fingerprint(self, owner: str, text: str) -> str:
         """Return a keyed digest (HMAC-SHA-256, hex): equal for equal texts of one owner, and nothing to guess against."""
-        return hmac.new(self._owner_key(owner), text.encode(), "sha256").hexdigest()
+        return hmac.new(self._hold(owner).key, text.encode(), "sha256").hexdigest()
 
-    def _owner_key(self, owner: str) -> bytes:
-        until, key = self._cached.get(owner, (0.0, b""))
-        if self._now() < until:
-            return key
+    def _hold(self, owner: str) -> _Held:
+        known = self._held.get(owner)
+        if known and self._now() < known.until:
+            return known
         key = self._read_owner_key(owner) or self._make_owner_key(owner)
-        while len(self._cached) >= CACHED_OWNERS:
-            self._cached.pop(next(iter(self._cached)), None)
-        self._cached[owner] = (self._now() + CACHE_S, key)
-        return key
+        while len(self._held) >= CACHED_OWNERS:
+            self._held.pop(next(iter(self._held)), None)
+        # What a key has opened is forgotten with it.
+        box = lru_cache(maxsize=CACHED_BOXES)(partial(_opened, self._table, key))
+        held = self._held[owner] = _Held(self._now() + CACHE_S, key, box)
+        return held
 
     def _read_owner_key(self, owner: str) -> bytes | None:
         item = self._store.get(f"O#{owner}", "~")

@@ -4,6 +4,7 @@ The history is cut to a token budget, oldest first, in whole exchanges (a questi
 stands there without its question.
 """
 
+import zlib
 from collections.abc import Iterable, Sequence
 
 from chalicelib.llm import Request, Said
@@ -29,14 +30,38 @@ def request_for(turn: Turn, settings: Settings) -> Request:
 
 
 def within_budget(history: Sequence[Message], budget_tokens: int) -> list[Message]:
-    """Return the newest whole exchanges that fit the budget together, oldest first."""
-    kept: list[Message] = []
+    """Return the newest whole exchanges that fit the budget together, oldest first.
+
+    Where older ones are left out, the beginning is one that stays the beginning for many turns: a model's prompt cache
+    holds only as long as the prompt begins the same. See `_steady`.
+    """
+    kept: list[list[Message]] = []
+    sizes: list[int] = []
     for exchange in reversed(exchanges(history)):
-        budget_tokens -= sum(count_tokens(message.content) + MESSAGE_TOKENS for message in exchange)
-        if budget_tokens < 0:
+        sizes.insert(0, sum(count_tokens(message.content) + MESSAGE_TOKENS for message in exchange))
+        if sum(sizes) > budget_tokens:
+            sizes.pop(0)
             break
-        kept = exchange + kept
-    return kept
+        kept.insert(0, exchange)
+    if kept and kept[0][0].parent_id:
+        kept = kept[_steady([exchange[0].id for exchange in kept], sizes) :]
+    return [message for exchange in kept for message in exchange]
+
+
+def _steady(ids: Sequence[str], sizes: Sequence[int]) -> int:
+    """Return which exchange to begin with: of those that leave at least half of what fits, the one with the roundest id.
+
+    Which id is the roundest of a window that slides changes only about every half window, and no turn needs to know
+    what the last one chose.
+    """
+    candidates = [place for place in range(len(ids)) if 2 * sum(sizes[place:]) >= sum(sizes)]
+    return max(candidates, key=lambda place: (_roundness(ids[place]), -place))
+
+
+def _roundness(message_id: str) -> int:
+    """Return how many zeros the id's hash ends with, in binary."""
+    digest = zlib.crc32(message_id.encode())
+    return (digest & -digest).bit_length() if digest else 33
 
 
 def exchanges(history: Iterable[Message]) -> list[list[Message]]:

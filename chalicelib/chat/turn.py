@@ -199,14 +199,19 @@ class TurnEngine:
         """Draw the answer from the model into `pieces` and the sink, until it ends or the deadline is over."""
         deadline = time.monotonic() + self._settings.deadline_s
         with closing(self._llm.stream(request)) as events:
-            for event in events:
-                if isinstance(event, Finish):
-                    return event
-                if isinstance(event, Text):
-                    pieces.append(event.text)
-                    sink.text(event.text)
-                if time.monotonic() >= deadline:
+            try:
+                for event in events:
+                    if isinstance(event, Finish):
+                        return event
+                    if isinstance(event, Text):
+                        pieces.append(event.text)
+                        sink.text(event.text)
+                    if time.monotonic() >= deadline:
+                        return self._cut(request, "".join(pieces))
+            except (ModelTimeout, ModelInterrupted):
+                if pieces and time.monotonic() >= deadline:
                     return self._cut(request, "".join(pieces))
+                raise
         raise ModelInterrupted("The model's answer broke off before its end. The question is kept; ask it again.")
 
     def _cut(self, request: Request, text: str) -> Finish:

@@ -19,7 +19,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Request:
-    """What to ask. `messages` begin with the user's and alternate. `timeout_s`: how long the caller waits for an event.
+    """What to ask. `messages` begin with the user's and alternate. `timeout_s`: how long the caller waits for its end.
 
     `model` None is the backend's default; a name the backend does not know is `UnknownModel`.
     """
@@ -62,6 +62,8 @@ Event = Text | ToolCall | Finish
 
 class LLM(Protocol):
     """A language model. Every failure is a `ModelError`, `UnknownModel`, `ContextTooLong` or `GuardrailIntervened`.
+
+    A stream that has not ended after `timeout_s` fails within a moment, however much has come: the caller keeps what it has.
 
     Closing the generator before its end stops the work behind it.
     """

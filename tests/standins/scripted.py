@@ -1,6 +1,6 @@
 """A language model that says what a test tells it to: named by its dotted path like any stranger's backend."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.errors import PaiError
@@ -8,7 +8,7 @@ from chalicelib.llm import Event, Finish, Request, Text
 from chalicelib.records import ModelInfo, Usage
 from chalicelib.settings import Settings
 
-Act = Callable[[Request], Sequence[Event | PaiError]]
+Act = Callable[[Request], Iterable[Event | PaiError]]
 
 
 def says(*deltas: str, stop_reason: str = "end") -> Act:

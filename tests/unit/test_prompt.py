@@ -1,5 +1,7 @@
 """What the model sees: the newest whole exchanges that fit, in turns."""
 
+from itertools import pairwise
+
 import pytest
 
 from chalicelib.chat.prompt import alternating, count_tokens, exchanges, request_for, within_budget
@@ -39,6 +41,42 @@ def test_large_exchange_is_not_skipped_for_an_older_small_one() -> None:
     history = [user("small"), assistant("small"), user("x" * 3000), assistant("y"), user("z"), assistant("z")]
 
     assert texts(within_budget(history, 100)) == ["z", "z"]
+
+
+def long_talk(exchanges: int) -> list[Message]:
+    """A conversation of 20-token exchanges with ids and parents as stored ones have."""
+    talk: list[Message] = []
+    for n in range(exchanges):
+        parent = talk[-1].id if talk else ""
+        talk.append(Message(f"{n:04}Q", "user", "q" * 18, "", parent))
+        talk.append(Message(f"{n:04}R", "assistant", "r" * 18, "", f"{n:04}Q"))
+    return talk
+
+
+def test_beginning_of_a_long_history_stays_the_same_for_several_turns() -> None:
+    talk = long_talk(200)
+
+    beginnings = [within_budget(talk[: 2 * n], 400)[0].id for n in range(1, 200)]
+
+    changes = sum(before != after for before, after in pairwise(beginnings))
+    assert beginnings[:20] == ["0000Q"] * 20
+    assert 5 < changes < 199 / 4
+    assert beginnings == sorted(beginnings)
+
+
+def test_long_history_is_shown_to_at_least_half_the_budget_and_never_beyond_it() -> None:
+    talk = long_talk(200)
+
+    shown = [len(within_budget(talk[: 2 * n], 400)) // 2 * 20 for n in range(40, 200)]
+
+    assert min(shown) >= 200
+    assert max(shown) <= 400
+
+
+def test_newest_exchange_always_ends_what_is_shown() -> None:
+    talk = long_talk(60)
+
+    assert all(within_budget(talk[: 2 * n], 400)[-1] is talk[2 * n - 1] for n in range(1, 60))
 
 
 def test_answer_whose_question_is_not_there_is_dropped() -> None:

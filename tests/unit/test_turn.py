@@ -1,5 +1,7 @@
 """The turn engine: questions are kept, answers are written once, branches keep apart."""
 
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,8 +15,10 @@ from chalicelib.errors import (
     ModelInterrupted,
     ModelThrottled,
     ModelTimeout,
+    PaiError,
     TurnRunning,
 )
+from chalicelib.llm import Event, Request, Text, ToolCall
 from chalicelib.records import Message, TurnOptions
 from chalicelib.settings import Settings
 from tests.standins.scripted import fails, says
@@ -162,13 +166,27 @@ def test_deadline_stores_what_there_is_and_says_so() -> None:
 
 
 def test_model_that_says_nothing_until_the_deadline_is_a_timeout() -> None:
-    from chalicelib.llm import ToolCall
-
     world = World(Settings(deadline_s=0))
     world.llm.acts = [lambda request: [ToolCall("1", "look", {})]]
 
     with pytest.raises(ModelTimeout):
         ask(world, "one")
+
+
+def test_answer_that_breaks_off_after_the_deadline_is_kept_as_far_as_it_came() -> None:
+    world = World(Settings(deadline_s=0.05))
+
+    def stalls(request: Request) -> Iterator[Event | PaiError]:
+        yield Text("as far as this")
+        time.sleep(0.06)
+        yield ModelInterrupted("The model took too long.")
+
+    world.llm.acts = [stalls]
+
+    conversation_id, answer = ask(world, "one")
+
+    assert (answer.content, answer.stop_reason) == ("as far as this", "deadline")
+    assert shown(world, conversation_id) == ["one", "as far as this"]
 
 
 def test_fifty_questions_at_once_in_one_conversation_lose_nothing(world: World) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Mu
 from contextlib import closing
 from typing import Any
 
+from botocore.compat import set_socket_timeout
+
 from chalicelib.errors import Misconfigured, UnknownModel
 from chalicelib.llm import LLM, Event, Request
 from chalicelib.llm.bedrock.directory import Directory
@@ -25,6 +27,7 @@ from chalicelib.records import ModelInfo
 from chalicelib.settings import Settings
 
 RETRY_PAUSE_S = 0.5
+LEAST_READ_S = 0.05
 LEAST_PATIENCE_S = 1.0
 """What an attempt is given to answer, however little the ones before it left of the caller's patience."""
 
@@ -99,11 +102,11 @@ class BedrockLLM:
         """Ask one model once. Raises Failed."""
         members = converse_request(model, request, self._traits(model), self._guardrail)
         region = self._runtime.meta.region_name
-        answer = Answer(model)
+        answer, until = Answer(model), time.monotonic() + patience_s
         try:
             stream = self._runtime.converse_stream(**members, ReadTimeout=patience_s)["stream"]
             with closing(stream):
-                yield from _read(stream, answer, model, patience_s)
+                yield from _read(stream, answer, model, until)
         except AWS_FAILURES as error:
             if answer.said and not answer.complete:
                 raise failed_midway(error, model, region) from error
@@ -171,16 +174,24 @@ class _Plan:
             raise failure
 
 
-def _read(stream: Iterable[Mapping[str, Any]], answer: Answer, model: str, patience_s: float) -> Iterator[Event]:
-    """Yield what is for the caller. A model that only reasons is silent to them, and times out like one that hangs."""
-    heard = time.monotonic()
-    for wire in stream:
+def _read(stream: Any, answer: Answer, model: str, until: float) -> Iterator[Event]:
+    """Yield what is for the caller, until their time is over. A model that only reasons times out like one that hangs.
+
+    `stream` is a botocore EventStream.
+    """
+    wires = iter(stream)
+    while True:
+        left_s = until - time.monotonic()
+        if left_s <= 0 and not answer.complete:
+            raise interrupted("the model took too long") if answer.said else silent(model)
+        # A socket's timeout is for one read: what is left is less each time.
+        set_socket_timeout(stream._raw_stream, max(left_s, LEAST_READ_S))
+        wire = next(wires, None)
+        if wire is None:
+            return
         event = answer.read(wire)
         if event is not None:
             yield event
-            heard = time.monotonic()
-        elif time.monotonic() - heard > patience_s and not answer.complete:
-            raise interrupted("the model fell silent") if answer.said else silent(model)
 
 
 def _wait_as_asked(params: MutableMapping[str, Any], context: MutableMapping[str, Any], **_: Any) -> None:
