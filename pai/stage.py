@@ -33,13 +33,15 @@ class Refused(click.ClickException):
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn a `PaiError` of this block into the command's failure."""
+    """Turn what a part, or the disk under it, can't do in this block into the command's failure."""
     try:
         yield
     except BadRequest as error:
         raise Refused(error.message) from error
     except PaiError as error:
         raise click.ClickException(error.message) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.strerror or error} ({error.filename}).") from error
 
 
 def project_folder() -> Path:

@@ -2,9 +2,6 @@
 
 import httpx
 
-OPENAI_PATH = "/v1"
-"""Where an Ollama speaks OpenAI's protocol: what PAI_OPENAI_BASE_URL ends with."""
-
 
 def find(base_url: str = "http://127.0.0.1:11434") -> list[str]:
     """Return the names of the models that an Ollama there has; none when there is no Ollama. Takes at most a moment."""

@@ -1,5 +1,6 @@
 """`pai run`: one machine's server, from an empty folder to a chatbot that answers, and back to nothing left running."""
 
+import errno
 import importlib
 import os
 import shlex
@@ -30,8 +31,9 @@ from pai.stage import LOCAL, enter_stage, explained, project_folder, stage_confi
 EMBEDDED = "pai.local.llamacpp"
 GRACE_S = 1.0
 """How long requests under way may go on after we were told to stop."""
-LAST_WORDS_S = 0.3
+LAST_WORDS_S = 0.7
 """How long they may then take to say that the model stopped."""
+LAST_PORT = 65535
 EXIT_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 0}
 """Signals that stop us, each with the exit status that is customary for it."""
 
@@ -71,11 +73,12 @@ def _enter(model: str | None) -> Settings:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Leave this block by SystemExit at the first signal; a second one ends the process where it stands."""
+    """Leave this block by SystemExit at the first signal. The end takes a moment, in which more of them change nothing:
+    `timeout`, or make with its whole process group, may send the same one twice."""
 
     def end(number: int, frame: FrameType | None) -> None:
         for name in EXIT_STATUS:
-            signal.signal(name, signal.SIG_DFL)
+            signal.signal(name, signal.SIG_IGN)
         raise SystemExit(EXIT_STATUS[signal.Signals(number)])
 
     for name in EXIT_STATUS:
@@ -102,10 +105,11 @@ def _reserved(host: str, port: int) -> Iterator[HttpServer]:
 def _not_available(host: str, port: int, error: OSError) -> click.ClickException:
     if isinstance(error, PermissionError):
         return click.ClickException(f"Port {port} is for the system's own services. Choose one above 1023: PORT=8000.")
-    if "in use" in (error.strerror or ""):
+    if error.errno == errno.EADDRINUSE:
+        other = port + 1 if port < LAST_PORT else port - 1
         return click.ClickException(
             f"Port {port} is in use. Stop the program that listens there, or choose another port: "
-            f"`make run PORT={port + 1}` or `pai run --port {port + 1}`."
+            f"`make run PORT={other}` or `pai run --port {other}`."
         )
     return click.ClickException(f"PAI can't listen on {host}, port {port}: {error.strerror}.")
 
@@ -124,6 +128,7 @@ def _prepare_model(ours: Parts) -> None:
         model = find(ours.settings.model)
         with progress_bar(model.name) as report:
             fetch(model, models_folder(ours.settings), report)
+        click.echo(f"Loading {model.title}")
     if load := getattr(ours.llm, "load", None):
         load()
     try:
@@ -155,13 +160,15 @@ def _load_app() -> Chalice:
 
 
 def _stop(server: HttpServer, ours: Parts, status: int) -> None:
-    """Let requests under way end, for a moment; then stop the model, which ends them, and close what is open."""
-    server.stop(GRACE_S)
-    _close(ours.llm)
-    all_answered = server.stop(LAST_WORDS_S)
+    """Let requests under way end, for a moment; then stop the model, which ends them; then end, whatever is still going on."""
+    all_answered = server.stop(GRACE_S)
+    if not all_answered:
+        # On a busy machine a model may take long to notice. There is no need to wait for it: its memory goes with us.
+        threading.Thread(target=_close, args=(ours.llm,), daemon=True).start()
+        all_answered = server.stop(LAST_WORDS_S)
     _close(ours.store)
     if not all_answered:
-        # A thread that comes back from the engine while the interpreter takes itself apart crashes it, or holds it up.
+        # A thread that comes back from the model while the interpreter takes itself apart would crash it, or hold it up.
         sys.stdout.flush()
         os._exit(status)
 

@@ -38,8 +38,8 @@ class Connection(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
-        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while self._wait_for_request() and not self.server.stopping:
                 with self.server.working():
                     self._answer_request()
@@ -47,7 +47,7 @@ class Connection(socketserver.BaseRequestHandler):
                     self._linger()
                     return
                 self._http.start_next_cycle()
-        except (ConnectionError, TimeoutError):
+        except OSError:
             return  # The client has gone, or does not take its answer: there is nobody to tell.
 
     def _wait_for_request(self) -> bool:

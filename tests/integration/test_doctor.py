@@ -77,7 +77,7 @@ def test_missing_resources_are_named_one_by_one(doctor: Doctor) -> None:
 def test_aws_out_of_reach_is_said_and_does_not_crash(doctor: Doctor) -> None:
     findings = doctor(AWS_ENDPOINT_URL="http://127.0.0.1:9")
 
-    assert {"credentials", "store", "cipher", "keys", "files"} <= wrong(findings)
+    assert {"credentials", "store", "cipher", "keys"} <= wrong(findings)
 
 
 def test_environment_without_a_region_is_said(doctor: Doctor) -> None:
