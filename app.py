@@ -41,7 +41,8 @@ def route(path: str, method: str = "GET", *, public: bool = False) -> Callable[[
     """Declare a route for a function of (request, **path parameters)."""
 
     def declare(handle: Callable[..., Reply]) -> Callable[..., Reply]:
-        @app.route(path, methods=[method], cors=CORS, authorizer=None if public else api_key, name=handle.__name__)
+        # Bodies are read as JSON whatever they are called: `curl -d` calls them a form.
+        @app.route(path, methods=[method], cors=CORS, authorizer=None if public else api_key, content_types=["*/*"])
         @wraps(handle)
         def view(**parameters: str) -> Response:
             reply = http.answer(handle, _request(f"{method} {path}"), parameters)
@@ -57,7 +58,7 @@ def _request(route: str) -> Request:
     current: Any = app.current_request
     who = current.context.get("authorizer", {})
     return Request(
-        request_id=app.lambda_context.aws_request_id,
+        request_id=current.lambda_context.aws_request_id,
         route=route,
         owner=who.get("principalId", ""),
         key_id=who.get("key_id", ""),

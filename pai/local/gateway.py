@@ -100,8 +100,8 @@ def refusal(error: PaiError) -> HttpReply:
     """Return the answer that carries this error, and log it: the app, which logs what it answers, never saw the request."""
     reply = error_reply(error, str(uuid.uuid4()))
     logs.request_done({"request_id": reply.body["RequestId"], "route": "", "status": reply.status, **reply.log})
-    headers = {"Content-Type": reply.content_type, **reply.headers, **_error_headers(error)}
-    return HttpReply(reply.status, [*headers.items()], reply.text.encode())
+    headers = {"Content-Type": reply.content_type, "Access-Control-Allow-Origin": "*"}
+    return HttpReply(reply.status, [*(headers | {**reply.headers, **_error_headers(error)}).items()], reply.text.encode())
 
 
 def _defect(error: BaseException) -> HttpReply:

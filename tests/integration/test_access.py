@@ -104,6 +104,11 @@ def test_bad_input_names_the_field(alone: httpx.Client, body: bytes, status: int
     assert field in refused.json()["Message"]
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "application/json; charset=utf-8"])
+def test_body_is_read_as_json_whatever_it_is_called(alone: httpx.Client, kind: str) -> None:
+    assert alone.post("/chat", content=b'{"message": "hi"}', headers={"Content-Type": kind}).status_code == 200
+
+
 def test_two_megabytes_are_refused(alone: httpx.Client) -> None:
     refused = alone.post("/chat", json={"message": "x" * 2_000_000})
 
@@ -149,6 +154,12 @@ def test_browser_may_ask_from_another_origin(memory_api: Api) -> None:
 
     assert allowed.headers["Access-Control-Allow-Origin"] == "*"
     assert "Idempotency-Key" in allowed.headers["Access-Control-Allow-Headers"]
+
+
+def test_browser_may_read_why_it_was_refused(memory_api: Api) -> None:
+    refused = [httpx.get(f"{memory_api.url}/models"), httpx.get(f"{memory_api.url}/nowhere")]
+
+    assert [reply.headers["Access-Control-Allow-Origin"] for reply in refused] == ["*", "*"]
 
 
 def test_no_log_line_holds_content_keys_or_tokens(api: Api) -> None:
