@@ -57,11 +57,11 @@ class LlamaCpp:
         return [self._info(model) for model in self._models]
 
     def stream(self, request: Request) -> Generator[Event]:
-        began = time.monotonic()
+        until = time.monotonic() + request.timeout_s
         model = self._asked(request.model)
         engine = self._engine(model)
-        with _answer(engine, self._body(request, model), began + request.timeout_s) as answer:
-            yield from _events(answer, model, began, request.timeout_s)
+        with _answer(engine, self._body(request, model), until) as answer:
+            yield from _events(answer, model, until)
 
     def _asked(self, name: str | None) -> Model:
         for model in self._models:
@@ -131,10 +131,10 @@ def _answer(engine: Engine, body: dict[str, Any], until: float) -> Iterator[Answ
         answer.stop()
 
 
-def _events(answer: Answer, model: Model, heard: float, timeout_s: float) -> Generator[Event]:
-    """Yield an answer's events; `heard` is when the caller began to wait."""
+def _events(answer: Answer, model: Model, until: float) -> Generator[Event]:
+    """Yield an answer's events, `until` the caller waits no longer."""
     finish_reason, usage = "", None
-    while (chunk := _next(answer, heard + timeout_s)) is not None:
+    while (chunk := _next(answer, until)) is not None:
         if "error" in chunk:
             raise _refused(chunk["error"], model)
         usage = chunk.get("usage") or usage
@@ -142,7 +142,6 @@ def _events(answer: Answer, model: Model, heard: float, timeout_s: float) -> Gen
             finish_reason = choice["finish_reason"] or finish_reason
             if text := choice["delta"].get("content"):
                 yield Text(text)
-                heard = time.monotonic()
     if usage is None:
         raise ModelInterrupted("The engine stopped in the middle of the answer. Ask again.")
     yield Finish(_usage(usage), STOP_REASONS.get(finish_reason, "end"), model.name)

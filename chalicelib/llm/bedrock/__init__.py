@@ -5,6 +5,7 @@ families    which model a family means       events     what Bedrock answers →
 directory   asks Bedrock what it offers      failures   what goes wrong → PAI's errors, by meanings
 """
 
+import math
 import random
 import time
 from collections import deque
@@ -28,6 +29,7 @@ from chalicelib.settings import Settings
 
 RETRY_PAUSE_S = 0.5
 LEAST_READ_S = 0.05
+REARM_S = 0.1
 LEAST_PATIENCE_S = 1.0
 """What an attempt is given to answer, however little the ones before it left of the caller's patience."""
 
@@ -179,13 +181,16 @@ def _read(stream: Any, answer: Answer, model: str, until: float) -> Iterator[Eve
 
     `stream` is a botocore EventStream.
     """
-    wires = iter(stream)
+    wires, armed_s = iter(stream), math.inf
     while True:
         left_s = until - time.monotonic()
         if left_s <= 0 and not answer.complete:
             raise interrupted("the model took too long") if answer.said else silent(model)
-        # A socket's timeout is for one read: what is left is less each time.
-        set_socket_timeout(stream._raw_stream, max(left_s, LEAST_READ_S))
+        # A socket's timeout is for one read, and what is left is less each time. Setting it for each word would cost more
+        # than all else that is done with a word.
+        if left_s < armed_s - REARM_S:
+            armed_s = max(left_s, LEAST_READ_S)
+            set_socket_timeout(stream._raw_stream, armed_s)
         wire = next(wires, None)
         if wire is None:
             return

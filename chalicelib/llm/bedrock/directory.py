@@ -15,11 +15,14 @@ class Directory:
         """`control` makes a client of the control plane (`bedrock`); it is called when the first family is resolved."""
         self._control = control
         self._listing: Listing | None = None
+        self._choices: dict[str, Choice] = {}
         self._lock = threading.Lock()
 
     def resolve(self, name: str) -> Choice:
         """Return what to call for a family, an id or an ARN. Raises ModelError."""
-        return choose(name, self._listed(name)) if is_family(name) else Choice(name, name)
+        if name not in self._choices:
+            self._choices[name] = choose(name, self._listed(name)) if is_family(name) else Choice(name, name)
+        return self._choices[name]
 
     def _listed(self, family: str) -> Listing:
         with self._lock:

@@ -45,9 +45,9 @@ class OpenAILLM:
 
     def stream(self, request: Request) -> Generator[Event]:
         model = self._asked(request.model)
-        answer = Answer(model, request)
+        answer, until = Answer(model, request), time.monotonic() + request.timeout_s
         with self._reply(model, request) as reply:
-            yield from _read(reply, answer, request.timeout_s)
+            yield from _read(reply, answer, until)
         yield answer.finish()
 
     def _asked(self, name: str | None) -> str:
@@ -100,16 +100,13 @@ class OpenAILLM:
         return refusal.error(model, self._server.url)
 
 
-def _read(reply: Reply, answer: Answer, timeout_s: float) -> Iterator[Event]:
-    """Yield the texts of an answer until it is complete."""
-    heard = time.monotonic()
-    for chunk in reply.chunks():
+def _read(reply: Reply, answer: Answer, until: float) -> Iterator[Event]:
+    """Yield the texts of an answer until it is complete, or the caller waits no longer."""
+    for chunk in reply.chunks(until):
         text = answer.read(chunk) if chunk else ""
         if text:
             yield Text(text)
-            heard = time.monotonic()
-        elif time.monotonic() - heard > timeout_s:
-            # Signs of life, or a model that reasons in silence: the caller has waited long enough.
+        if time.monotonic() > until and not answer.complete:
             raise ModelTimeout(f"{answer.model} said nothing in time. Try again, or set PAI_MODEL to a quicker model.")
     if not answer.complete:
         raise broken_off("the server ended it in the middle")

@@ -4,16 +4,20 @@ Their format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import json
+import time
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 import urllib3
+from botocore.compat import set_socket_timeout
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from chalicelib.errors import Misconfigured
 from chalicelib.llm.openai.failures import Refusal, broken_off, lost, not_openai, unreachable
 
 CONNECT_TIMEOUT_S = 5.0
+LEAST_READ_S = 0.05
 ERROR_BYTES = 65_536
 """As much of an error's body is read."""
 DONE = b"[DONE]"
@@ -32,10 +36,13 @@ class Reply:
     def __exit__(self, *_: object) -> None:
         self._response.close()
 
-    def chunks(self) -> Generator[Mapping[str, Any] | None]:
-        """Yield each event's JSON object, and None for a mere sign of life, until `[DONE]` or the stream's end."""
+    def chunks(self, until: float) -> Generator[Mapping[str, Any] | None]:
+        """Yield each event's JSON object, and None for a mere sign of life, until `[DONE]` or the stream's end.
+
+        No read lasts beyond `until`, in seconds of `time.monotonic`.
+        """
         try:
-            for line in self._lines():
+            for line in self._lines(until):
                 field, _, data = line.partition(b":")
                 if field != b"data":
                     yield None
@@ -47,12 +54,18 @@ class Reply:
         except HTTPError as error:
             raise lost(error, self._url) from error
 
-    def _lines(self) -> Iterator[bytes]:
+    def _lines(self, until: float) -> Iterator[bytes]:
         rest = b""
-        while piece := self._response.read1(65_536):
+        while piece := self._read_some(until):
             *lines, rest = (rest + piece).split(b"\n")
             yield from lines
         yield rest
+
+    def _read_some(self, until: float) -> bytes:
+        # A socket's timeout is for one read, and what is left is less each time.
+        with suppress(AttributeError):  # a response that has been read to its end has no socket any more
+            set_socket_timeout(self._response, max(until - time.monotonic(), LEAST_READ_S))
+        return self._response.read1(65_536)
 
     def _let_go(self) -> None:
         """Give the connection back for the next request."""
