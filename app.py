@@ -12,7 +12,7 @@ from chalice.app import AuthRequest, AuthResponse, Chalice, CORSConfig, Response
 
 from chalicelib import browse, http, logs, wire
 from chalicelib.chat.turn import Collect
-from chalicelib.errors import PaiError
+from chalicelib.errors import PaiError, Unavailable
 from chalicelib.health import VERSION, check_parts
 from chalicelib.http import Reply, Request
 from chalicelib.records import Conversation
@@ -20,7 +20,12 @@ from chalicelib.wiring import here
 
 app = Chalice(app_name="pai")
 logs.configure()
-CORS = CORSConfig(allow_origin="*", allow_headers=["Authorization", "Idempotency-Key", "Prefer", "Last-Event-ID"], max_age=600)
+CORS = CORSConfig(
+    allow_origin="*",
+    allow_headers=["Authorization", "Idempotency-Key", "Prefer", "Last-Event-ID"],
+    max_age=600,
+    expose_headers=["Retry-After", "X-Next-Cursor"],
+)
 
 
 # Who is asking
@@ -33,6 +38,9 @@ def api_key(auth_request: AuthRequest) -> AuthResponse:
         principal = here().authenticator.principal(auth_request.token)
     except PaiError as error:
         logs.refused(error)
+        return AuthResponse(routes=[], principal_id="nobody")
+    except Exception as error:  # noqa: BLE001 - the outermost place: a defect lets nobody in
+        logs.defect(error, request_id="")
         return AuthResponse(routes=[], principal_id="nobody")
     return AuthResponse(routes=["*"], principal_id=principal.owner, context={"key_id": principal.key_id})
 
@@ -140,4 +148,4 @@ def health(request: Request) -> Reply:
 def deep_health(request: Request) -> Reply:
     """Touch every part, and say which fails and why."""
     report = check_parts(here())
-    return Reply(report, status=200 if report["status"] == "ok" else 503)
+    return Reply(report) if report["status"] == "ok" else Reply(report, 503, {"Retry-After": str(Unavailable.retry_after_s)})

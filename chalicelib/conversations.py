@@ -68,7 +68,7 @@ class Conversations:
         texts = {"title": conversation.title, "system_prompt": conversation.system_prompt}
         labels = _given({"user_id": conversation.user_id})
         item = {"pk": pk, "sk": HEADER, "key": wrapped, "created_at": now, **labels, **_sealed_texts(box, texts)}
-        self._store.put({**item, **self._place(conversation), **self._expiry()}, [When("absent", "pk")])
+        self._store.put({**item, **self._activity(conversation)}, [When("absent", "pk")])
         return conversation
 
     def add(self, conversation: Conversation, message: Message) -> bool:
@@ -96,8 +96,7 @@ class Conversations:
             set={"state": "failed", "failure_code": error.code, "failure": error.message},
             when=[When("present", "role"), When("equals", "lease_until_ms", question.lease_until_ms)],
         )
-        header = self._store.get(pk, HEADER)
-        if header is None or "key" not in header:
+        if not self._touch(conversation, self._activity(conversation)):
             self._store.delete([(pk, sk)])
 
     def finish(self, turn: Turn, answer: Message) -> bool:
@@ -108,10 +107,8 @@ class Conversations:
         conversation = turn.conversation
         if not self.add(conversation, answer):
             return False
-        moved: Item = {}
-        if not turn.first:  # a new header already stands where it belongs in the index: moving it there costs two writes
-            texts = {"title": turn.new_title, "system_prompt": turn.new_system_prompt}
-            moved = {**self._place(conversation), **self._expiry(), **_sealed_texts(self._box(conversation), texts)}
+        # A new header already stands where it belongs in the index: moving it there costs two writes.
+        moved = {} if turn.first else self._activity(conversation)
         if not self._touch(conversation, moved, turns=1):
             pk = partition(conversation.owner, conversation.id)
             self._store.delete([(pk, f"M#{answer.id}"), (pk, f"M#{turn.question.id}")])
@@ -120,17 +117,29 @@ class Conversations:
 
     def rename(self, conversation: Conversation, title: str) -> Conversation:
         """Give the conversation this title; its place in the list stays."""
-        if not self._touch(conversation, _sealed_texts(self._box(conversation), {"title": title})):
+        return self.describe(conversation, title=title)
+
+    def describe(self, conversation: Conversation, *, title: str = "", system_prompt: str = "") -> Conversation:
+        """Give the conversation this title and this system prompt; an empty one stays as it was."""
+        given = {"title": title, "system_prompt": system_prompt}
+        texts = {name: text for name, text in given.items() if text and text != getattr(conversation, name)}
+        if texts and not self._touch(conversation, _sealed_texts(self._box(conversation), texts)):
             raise ConversationNotFound
-        return replace(conversation, title=title)
+        return replace(
+            conversation, title=title or conversation.title, system_prompt=system_prompt or conversation.system_prompt
+        )
 
     def switch(self, conversation: Conversation, leaf_id: str) -> Conversation:
-        """Make the path that ends with this message the active one. MessageNotFound."""
-        return self._take_path(conversation, self._path_to(conversation, leaf_id))
+        """Make the path that ends with this message, or with its answer, the active one. MessageNotFound."""
+        try:
+            path = self.path_to(conversation, answer_id(leaf_id))  # of an answer, it is the answer's own id
+        except MessageNotFound:
+            path = self.path_to(conversation, leaf_id)
+        return self._take_path(conversation, path)
 
     def branch(self, conversation: Conversation, parent_id: str, first_id: str) -> Conversation:
         """Make a new branch active: it grows from this message and will begin with `first_id`. MessageNotFound."""
-        return self._take_path(conversation, (Span(first_id), *self._path_to(conversation, parent_id)))
+        return self._take_path(conversation, (Span(first_id), *self.path_to(conversation, parent_id)))
 
     def _take_path(self, conversation: Conversation, path: tuple[Span, ...]) -> Conversation:
         if not self._touch(conversation, {"path": _encoded(path)}):
@@ -155,13 +164,21 @@ class Conversations:
         )
         if shredded is None:
             raise ConversationNotFound
-        messages = 0
-        while items := self._store.query(pk, last="M#~", limit=250).items:
-            self._store.delete([(pk, str(item["sk"])) for item in items])
-            messages += len(items)
+        messages = self._delete_messages(pk)
         self._store.delete([(pk, HEADER)])
         backups_until = iso(now + self._backup_s) if self._backup_s else None
         return Deleted(conversation_id, messages, iso(now), backups_until)
+
+    def _delete_messages(self, pk: str) -> int:
+        """Delete every message of a partition; return how many there were."""
+        messages, cursor = 0, None
+        while True:
+            page = self._store.query(pk, last="M#~", limit=250, cursor=cursor)
+            self._store.delete([(pk, str(item["sk"])) for item in page.items])
+            messages += len(page.items)
+            cursor = page.cursor
+            if cursor is None:
+                return messages
 
     # Reading
 
@@ -222,14 +239,28 @@ class Conversations:
             if cursor is None:
                 return
 
-    def _path_to(self, conversation: Conversation, message_id: str) -> tuple[Span, ...]:
+    def path_to(self, conversation: Conversation, message_id: str) -> tuple[Span, ...]:
+        """Return the path that ends with this message, of whatever branch. MessageNotFound."""
         message = self.message(conversation, message_id)
         spans = [Span(message.branch, message.id)]
         while message.branch:
-            first = self.message(conversation, message.branch)
-            message = self.message(conversation, first.parent_id)
+            try:
+                message = self.message(conversation, self._branch_start(conversation, message.branch).parent_id)
+            except MessageNotFound:  # what the branch grew from has expired
+                break
             spans.append(Span(message.branch, message.id))
         return tuple(spans)
+
+    def _branch_start(self, conversation: Conversation, branch: str) -> Message:
+        """Return the oldest message of a branch: the one it is called after, unless that expired or was never stored."""
+        try:
+            return self.message(conversation, branch)
+        except MessageNotFound:
+            later = self.oldest_first(conversation, after=branch)
+            start = next((message for message in later if message.branch == branch), None)
+        if start is None:
+            raise MessageNotFound
+        return start
 
     def _head(self, owner: str, conversation_id: str, newest: int) -> tuple[Page, Conversation]:
         pk = partition(owner, conversation_id)
@@ -291,6 +322,10 @@ class Conversations:
         now = iso(self._now())
         return {"updated_at": now, "list_pk": _list(conversation.owner), "list_sk": f"{now}#{conversation.id}"}
 
+    def _activity(self, conversation: Conversation) -> dict[str, Value]:
+        """What a turn that ends, well or not, changes of the header."""
+        return {**self._place(conversation), **self._expiry()}
+
     def _expiry(self) -> dict[str, Value]:
         return {"expires_at": int(self._now()) + self._retention_s} if self._retention_s else {}
 
@@ -312,7 +347,7 @@ def new_message_id(now: float, after: str = "") -> str:
     fresh = ULID.from_int(int(now * 1000) << 80 | randbits(79) << 1)
     if str(fresh) > after:
         return str(fresh)
-    return str(ULID.from_int((int(_ulid(after)) + 2 + randbits(60)) & ~1))
+    return _text((int(_ulid(after)) + 2 + randbits(60)) & ~1)
 
 
 def answer_id(question_id: str) -> str:
@@ -344,6 +379,13 @@ def _ulid(text: str) -> ULID:
     try:
         return ULID.from_str(text)
     except ValueError:
+        raise MessageNotFound from None
+
+
+def _text(number: int) -> str:
+    try:
+        return str(ULID.from_int(number))
+    except OverflowError:  # the largest ids there can be have no successor, and stand for no message of ours
         raise MessageNotFound from None
 
 

@@ -114,15 +114,13 @@ class Turn:
     """A question on its way to an answer: all that `run_turn` needs, whoever runs it.
 
     `history` is what came before the question, oldest first. `first`: the conversation was made for this turn, and its header
-    already says so. `new_title` and `new_system_prompt` are what the turn gives the conversation when it ends well.
+    already says so.
     """
 
     conversation: Conversation
     question: Message
     history: tuple[Message, ...] = ()
     first: bool = False
-    new_title: str = ""
-    new_system_prompt: str = ""
 
 
 @dataclass(frozen=True)

@@ -95,21 +95,29 @@ def summary(conversation: Conversation) -> Json:
     }
 
 
-def conversation(header: Conversation, messages: Sequence[Message], next_cursor: str | None, now_ms: int) -> Json:
-    """Return a conversation with these messages, oldest first."""
+def conversation(
+    header: Conversation,
+    messages: Sequence[Message],
+    next_cursor: str | None,
+    now_ms: int,
+    *,
+    leaf_id: str,
+    beyond: str,
+) -> Json:
+    """Return a conversation with these messages, oldest first. `beyond` is the id of the message that follows them, if any."""
     newest = messages[-1].created_at if messages else ""
     return {
         **summary(header),
         "updated_at": max(header.updated_at, newest),
         "system_prompt": header.system_prompt or None,
-        "leaf_id": messages[-1].id if messages else None,
-        "messages": message_list(messages, now_ms),
+        "leaf_id": leaf_id or None,
+        "messages": message_list(messages, beyond, now_ms),
         "next_cursor": next_cursor,
     }
 
 
-def message_list(messages: Sequence[Message], now_ms: int) -> list[Json]:
-    present = {message.id for message in messages}
+def message_list(messages: Sequence[Message], beyond: str, now_ms: int) -> list[Json]:
+    present = {beyond, *(message.id for message in messages)}
     return [message_json(message, answered=message.answer_id in present, now_ms=now_ms) for message in messages]
 
 

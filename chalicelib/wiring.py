@@ -28,6 +28,10 @@ def load_part(part: str, name: str, settings: Settings) -> Any:
             f"PAI_{part.upper()} is {name!r}, which needs the module {error.name!r}: it is not here. "
             "Install it, or name another backend (docs/add-a-backend.md)."
         ) from error
+    if not hasattr(module, "build"):
+        raise Misconfigured(
+            f"PAI_{part.upper()} is {name!r}: that module has no build(settings), so it is no backend (docs/add-a-backend.md)."
+        )
     return module.build(settings)
 
 

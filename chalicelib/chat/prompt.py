@@ -21,7 +21,7 @@ def request_for(turn: Turn, settings: Settings) -> Request:
     options = turn.question.options
     return Request(
         messages=alternating([*shown, turn.question]),
-        system=turn.new_system_prompt or turn.conversation.system_prompt or settings.system_prompt,
+        system=turn.conversation.system_prompt or settings.system_prompt,
         model=options.model,
         max_tokens=options.max_tokens or settings.max_tokens,
         temperature=options.temperature,

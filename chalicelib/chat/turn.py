@@ -10,7 +10,7 @@ the answer's id is fixed from the start and written once, so that two runners ca
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -24,9 +24,11 @@ from chalicelib.errors import (
     ConversationNotFound,
     InternalError,
     MessageNotFound,
+    ModelError,
     ModelInterrupted,
     ModelTimeout,
     PaiError,
+    StoreUnavailable,
     TurnRunning,
 )
 from chalicelib.llm import LLM, Finish, Request, Text
@@ -121,8 +123,9 @@ class TurnEngine:
         last = history[-1] if history else None
         if last and self._is_retry(last, ask):
             claim(conversation.id, last.id)
+            conversation = self._described(conversation, ask)
             again = replace(last, options=ask.options)
-            return self._restarted(Turn(conversation, again, tuple(history[:-1]), new_system_prompt=ask.system_prompt))
+            return self._restarted(Turn(conversation, again, tuple(history[:-1])))
         turn = self._next(conversation, last, history, ask, claim)
         self._conversations.add(conversation, turn.question)
         return turn
@@ -145,8 +148,9 @@ class TurnEngine:
         try:
             return Answered(conversation_id, self._conversations.message(conversation, question.answer_id))
         except MessageNotFound:
-            history = self._recent(conversation, before=question_id)
-            return self._restarted(Turn(conversation, question, history))
+            # Another branch may be active by now: what the question followed is on its own path.
+            its_own = replace(conversation, path=self._conversations.path_to(conversation, question_id))
+            return self._restarted(Turn(conversation, question, self._recent(its_own, before=question_id)))
 
     def _claimed_turn(self, owner: str, ask: Ask, wish: Claim) -> Turn | Answered:
         try:
@@ -170,15 +174,16 @@ class TurnEngine:
         """Answer the turn's question and return the stored answer. The question is kept, with the reason, when that fails."""
         try:
             answer = self._answer(turn, sink)
+            stored = self._conversations.finish(turn, answer)
+        except ConversationNotFound:  # it was deleted meanwhile, and the question with it
+            raise
         except PaiError as error:
             self._fail(turn, error)
             raise
         except Exception as defect:
             self._fail(turn, InternalError("PAI made a mistake while answering. The question is kept; ask it again."))
             raise defect
-        if self._conversations.finish(turn, answer):
-            return answer
-        return self._conversations.message(turn.conversation, answer.id)
+        return answer if stored else self._conversations.message(turn.conversation, answer.id)
 
     def _answer(self, turn: Turn, sink: Sink) -> Message:
         pieces: list[str] = []
@@ -186,7 +191,7 @@ class TurnEngine:
         return Message(
             id=turn.question.answer_id,
             role="assistant",
-            content="".join(pieces),
+            content=_joined(pieces),
             created_at=iso(self._now()),
             parent_id=turn.question.id,
             branch=turn.question.branch,
@@ -207,10 +212,10 @@ class TurnEngine:
                         pieces.append(event.text)
                         sink.text(event.text)
                     if time.monotonic() >= deadline:
-                        return self._cut(request, "".join(pieces))
+                        return self._cut(request, _joined(pieces))
             except (ModelTimeout, ModelInterrupted):
                 if pieces and time.monotonic() >= deadline:
-                    return self._cut(request, "".join(pieces))
+                    return self._cut(request, _joined(pieces))
                 raise
         raise ModelInterrupted("The model's answer broke off before its end. The question is kept; ask it again.")
 
@@ -221,12 +226,19 @@ class TurnEngine:
             raise ModelTimeout(f"The model said nothing within {waited:g} s. The question is kept; ask it again.")
         asked = prompt.count_tokens(request.system) + sum(prompt.count_tokens(said.text) for said in request.messages)
         usage = Usage(asked, prompt.count_tokens(text))
-        return Finish(usage, "deadline", request.model or self._llm.models()[0].id)
+        return Finish(usage, "deadline", request.model or self._default_model())
+
+    def _default_model(self) -> str:
+        try:
+            return self._llm.models()[0].id
+        except ModelError:  # an answer is not given up for the name of its model
+            return self._settings.model
 
     def _fail(self, turn: Turn, error: PaiError) -> None:
-        self._conversations.fail(turn.conversation, turn.question, error)
         kept = {"conversation_id": turn.conversation.id, "turn_id": turn.question.id}
         error.details = {**error.details, **kept}
+        with suppress(StoreUnavailable):  # then the end of its lease says that the turn has failed
+            self._conversations.fail(turn.conversation, turn.question, error)
 
     def _begin_first(self, owner: str, ask: Ask, claim: ClaimIds) -> Turn:
         question = self._question(ask, new_message_id(self._now()))
@@ -253,12 +265,15 @@ class TurnEngine:
             conversation = self._conversations.branch(conversation, parent_id, question_id)
             history = self._recent(conversation)
         return Turn(
-            conversation,
+            self._described(conversation, ask),
             replace(self._question(ask, question_id), parent_id=parent_id, branch=conversation.path[0].branch),
             tuple(history),
-            new_title="" if conversation.title else title_of(ask.message),
-            new_system_prompt=ask.system_prompt,
         )
+
+    def _described(self, conversation: Conversation, ask: Ask) -> Conversation:
+        """Store what the question says of its conversation: a new system prompt, and a title where there is none."""
+        title = "" if conversation.title else title_of(ask.message)
+        return self._conversations.describe(conversation, title=title, system_prompt=ask.system_prompt)
 
     def _question(self, ask: Ask, question_id: str) -> Message:
         return Message(
@@ -292,3 +307,8 @@ class TurnEngine:
 
     def _lease(self) -> int:
         return int((self._now() + self._settings.deadline_s + LEASE_SLACK_S) * 1000)
+
+
+def _joined(pieces: Sequence[str]) -> str:
+    """Join what the model said. A character that came in two halves (surrogates) is made whole; half a one is replaced."""
+    return "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -87,6 +87,9 @@ class Engine:
         """Begin a chat completion as soon as a slot is free. Raises `Busy`."""
         if not self._slots.acquire(timeout=max(timeout_s, 0)):
             raise Busy
+        if self._server is None:  # closed while this request waited for its slot
+            self._slots.release()
+            raise Busy
         # Unless a request is made to stream, the engine can't be stopped; without progress, not while it reads the prompt.
         request = {**request, "stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
         answer = Answer(self._server, request, self._ended)

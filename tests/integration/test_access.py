@@ -9,7 +9,8 @@ import pytest
 
 from chalicelib import logs
 from chalicelib.errors import ModelUnreachable
-from tests.integration.conftest import Api
+from pai.local.gateway import Gateway
+from tests.integration.conftest import Api, served
 from tests.standins.scripted import fails
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -46,6 +47,13 @@ def test_disabled_and_expired_keys_are_403(api: Api) -> None:
         statuses.append((before, after.status_code))
 
     assert statuses == [(200, 403), (200, 403)]
+
+
+def test_defect_while_a_key_is_checked_refuses_it(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(gateway, {"PAI_PLATFORM": "tests.standins.scripted"}, monkeypatch) as api:
+        refused = httpx.get(f"{api.url}/conversations", headers={"Authorization": "Bearer some-key"})
+
+    assert (refused.status_code, refused.json()["Code"]) == (403, "Forbidden")
 
 
 def test_new_key_works_at_once(api: Api) -> None:
@@ -119,7 +127,9 @@ def test_longest_message_is_taken(alone: httpx.Client) -> None:
     assert alone.post("/chat", json={"message": "字" * 100_000}).status_code == 200
 
 
-@pytest.mark.parametrize("conversation_id", [NOBODY, "x", "~", "%2e%2e", "C%23me%23", "🎉", "a" * 200])
+@pytest.mark.parametrize(
+    "conversation_id", [NOBODY, "x", "~", "%2e%2e", "C%23me%23", "🎉", "a" * 200, "%00", "a%0Ab", "*", "a:b"]
+)
 def test_unknown_ids_are_404(alone: httpx.Client, conversation_id: str) -> None:
     for method, body in (("GET", None), ("DELETE", None), ("PATCH", {"title": "x"})):
         reply = alone.request(method, f"/conversations/{conversation_id}", json=body)

@@ -1,5 +1,6 @@
 """The API's three fixed routes and those added to them, on every kind of parts."""
 
+import json
 import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -7,8 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from chalicelib.browse import Browser
 from chalicelib.errors import ModelThrottled
-from tests.integration.conftest import Api
+from chalicelib.http import Fields
+from pai.local.gateway import Gateway
+from tests.integration.conftest import Api, served
 from tests.standins.scripted import fails, says
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -101,6 +105,33 @@ def test_search_finds_titles_and_messages_whatever_their_case(me: httpx.Client) 
     assert "GIRAFFE" in found[0]["match"]["excerpt"]
 
 
+def test_search_shows_the_place_it_found_among_letters_that_have_no_case(me: httpx.Client) -> None:
+    conversation_id = me.post("/chat", json={"message": "hello"}).json()["conversation_id"]
+    me.post("/chat", json={"message": f"{'ß' * 300} a Giraffe! {'ß' * 300}", "conversation_id": conversation_id})
+
+    found = me.get("/conversations", params={"q": "giraffe"}).json()["items"]
+
+    assert " a Giraffe! " in found[0]["match"]["excerpt"]
+    assert len(found[0]["match"]["excerpt"]) == 60 + len("giraffe") + 60
+
+
+def test_search_that_runs_out_of_time_goes_on_where_it_stopped(memory_api: Api) -> None:
+    with memory_api.client("me") as me:
+        for n in range(2):
+            conversation_id = me.post("/chat", json={"message": f"topic {n}"}).json()["conversation_id"]
+            me.post("/chat", json={"message": f"a giraffe {n}", "conversation_id": conversation_id})
+    hasty = Browser(memory_api.parts.conversations, search_s=0)
+
+    found, pages, cursor = [], 0, ""
+    while cursor is not None:
+        page = hasty.list("me", Fields({"q": "giraffe", "cursor": cursor})).body
+        found += [item["match"]["excerpt"] for item in page["items"]]
+        pages, cursor = pages + 1, page["next_cursor"]
+
+    assert found == ["a giraffe 1", "a giraffe 0"]
+    assert pages > 4
+
+
 def test_rename_shows_in_the_list(me: httpx.Client) -> None:
     conversation_id = me.post("/chat", json={"message": "hi"}).json()["conversation_id"]
 
@@ -119,10 +150,12 @@ def test_editing_makes_a_branch_and_the_leaf_switches_back(me: httpx.Client) -> 
 
     me.patch(at, json={"leaf_id": two["message_id"]})
     back = me.get(at).json()
+    exported = me.get(f"{at}/export").json()
 
     assert [m["content"] for m in edited["messages"]][2::2] == ["2"]
     assert [m["content"] for m in back["messages"]][2::2] == ["two"]
     assert back["messages"][2]["parent_id"] == first["message_id"]
+    assert back["leaf_id"] == exported["leaf_id"] == two["message_id"]
 
 
 def test_deleted_conversation_is_gone_and_the_receipt_says_what_was_deleted(me: httpx.Client, api: Api) -> None:
@@ -169,6 +202,18 @@ def test_failed_answer_keeps_the_question_and_the_retry_does_not_repeat_it(me: h
     assert again.json()["message"] == "Now."
     messages = me.get(f"/conversations/{conversation_id}").json()["messages"]
     assert [(m["content"], "error" in m) for m in messages] == [("one", False), ("Now.", False)]
+
+
+def test_page_between_a_question_and_its_answer_does_not_call_the_question_unanswered(me: httpx.Client) -> None:
+    conversation_id = me.post("/chat", json={"message": "one"}).json()["conversation_id"]
+    at = f"/conversations/{conversation_id}"
+
+    answer = me.get(at, params={"limit": 1}).json()
+    question = me.get(at, params={"limit": 1, "cursor": answer["next_cursor"]}).json()
+
+    assert [message["content"] for message in question["messages"]] == ["one"]
+    assert "state" not in question["messages"][0]
+    assert question["leaf_id"] == answer["leaf_id"] == answer["messages"][0]["message_id"]
 
 
 def test_fifty_turns_at_once_lose_nothing(me: httpx.Client, api: Api) -> None:
@@ -221,6 +266,15 @@ def test_health_needs_no_key_and_deep_health_touches_every_part(me: httpx.Client
     assert set(deep.json()["parts"]) == {"store", "cipher", "keys", "llm"}
 
 
+def test_deep_health_says_which_part_fails_and_when_to_ask_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(gateway, {"PAI_LLM": "nonsense"}, monkeypatch) as api, api.client("me") as me:
+        deep = me.get("/health/deep")
+
+    assert (deep.status_code, deep.headers["Retry-After"]) == (503, "5")
+    assert [name for name, part in deep.json()["parts"].items() if not part["ok"]] == ["llm"]
+    assert deep.json()["parts"]["llm"]["Code"] == "Misconfigured"
+
+
 def test_sealed_values_swapped_in_the_store_do_not_open(me: httpx.Client, api: Api) -> None:
     ids = [me.post("/chat", json={"message": f"secret {n}"}).json()["conversation_id"] for n in range(2)]
     store = api.parts.store
@@ -269,6 +323,17 @@ def test_long_conversation_comes_in_pages_of_four_megabytes(me: httpx.Client) ->
     assert len(newest.content) < 4_200_000
     assert [content.split()[0] for content in contents] == ["first", *map(str, range(45))]
     assert older["next_cursor"] is None
+
+
+def test_page_full_of_quotes_fits_the_reply_of_a_function(memory_api: Api) -> None:
+    with memory_api.client("me") as me:
+        conversation_id = me.post("/chat", json={"message": "first"}).json()["conversation_id"]
+        for _ in range(25):
+            me.post("/chat", json={"message": '"' * 99_000, "conversation_id": conversation_id})
+
+        page = me.get(f"/conversations/{conversation_id}")
+
+    assert len(json.dumps({"body": page.text})) < 6_000_000
 
 
 def test_long_conversation_is_exported_in_pages_that_join(memory_api: Api) -> None:

@@ -95,9 +95,8 @@ def test_system_prompt_of_the_conversation_comes_before_the_deployments() -> Non
 
     plain = request_for(Turn(Conversation("1", "me"), question), settings)
     own = request_for(Turn(Conversation("1", "me", system_prompt="own"), question), settings)
-    new = request_for(Turn(Conversation("1", "me", system_prompt="own"), question, new_system_prompt="new"), settings)
 
-    assert (plain.system, own.system, new.system) == ("default", "own", "new")
+    assert (plain.system, own.system) == ("default", "own")
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,11 @@ def test_backend_that_is_not_there_is_named_with_what_to_do() -> None:
         load_part("llm", "nonsense", Settings())
 
 
+def test_module_that_is_no_backend_is_named_with_what_it_lacks() -> None:
+    with pytest.raises(Misconfigured, match=r"PAI_LLM is 'json.decoder'.*build.*docs/add-a-backend.md"):
+        load_part("llm", "json.decoder", Settings())
+
+
 def test_threads_that_ask_first_get_the_same_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAI_STAGE", "race")
     for name in ("PAI_STORE", "PAI_PLATFORM", "PAI_LLM"):

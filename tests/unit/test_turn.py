@@ -1,13 +1,17 @@
 """The turn engine: questions are kept, answers are written once, branches keep apart."""
 
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from chalicelib.chat.turn import LEASE_SLACK_S, Ask, Collect
+from chalicelib.chat.turn import LEASE_SLACK_S, Ask, Collect, TurnEngine
+from chalicelib.conversations import Conversations, new_message_id
 from chalicelib.errors import (
     ConversationNotFound,
     IdempotencyMismatch,
@@ -15,14 +19,21 @@ from chalicelib.errors import (
     ModelInterrupted,
     ModelThrottled,
     ModelTimeout,
+    ModelUnreachable,
     PaiError,
+    StoreUnavailable,
+    TooLarge,
     TurnRunning,
 )
 from chalicelib.llm import Event, Request, Text, ToolCall
-from chalicelib.records import Message, TurnOptions
+from chalicelib.records import Conversation, Message, ModelInfo, TurnOptions
 from chalicelib.settings import Settings
-from tests.standins.scripted import fails, says
+from chalicelib.store import Item, Page
+from chalicelib.store.memory import MemoryStore
+from tests.standins.scripted import ScriptedLLM, fails, says
 from tests.unit.conftest import World
+
+SOME_ID = "00000000-0000-4000-8000-000000000001"
 
 
 def ask(
@@ -86,6 +97,31 @@ def test_another_owners_conversation_is_not_found(world: World) -> None:
 
     with pytest.raises(ConversationNotFound):
         world.turns.ask("you", Ask("yours?", conversation_id), Collect())
+
+
+def test_system_prompt_and_title_of_a_question_that_failed_are_kept_for_its_retry(world: World) -> None:
+    conversation_id = world.turns.open_conversation(Conversation(SOME_ID, "me"), "").id
+    asked = Ask("one", conversation_id, system_prompt="Speak German.")
+    world.llm.acts = [fails(ModelThrottled("Later.")), says("Jetzt.")]
+    for attempt in (pytest.raises(ModelThrottled), nullcontext()):
+        with attempt:
+            world.turns.ask("me", asked, Collect(), world.claims.wish("me", "k1", "one"))
+
+    ask(world, "two", conversation_id)
+
+    assert [request.system for request in world.llm.requests] == ["Speak German."] * 3
+    assert world.conversations.header("me", conversation_id).title == "one"
+
+
+def test_answered_request_that_is_sent_again_does_not_bring_its_system_prompt_back(world: World) -> None:
+    conversation_id, _ = ask(world, "one")
+    asked, wish = Ask("two", conversation_id, system_prompt="Speak German."), world.claims.wish("me", "k1", "two")
+    world.turns.ask("me", asked, Collect(), wish)
+    ask(world, "three", conversation_id, system_prompt="Speak French.")
+
+    world.turns.ask("me", asked, Collect(), wish)
+
+    assert world.conversations.header("me", conversation_id).system_prompt == "Speak French."
 
 
 def test_failed_question_is_kept_with_its_reason_and_its_retry_does_not_repeat_it(world: World) -> None:
@@ -189,6 +225,55 @@ def test_answer_that_breaks_off_after_the_deadline_is_kept_as_far_as_it_came() -
     assert shown(world, conversation_id) == ["one", "as far as this"]
 
 
+def test_answer_is_not_lost_at_the_deadline_when_the_models_cannot_be_listed() -> None:
+    class Unlisted(ScriptedLLM):
+        def models(self) -> list[ModelInfo]:
+            raise ModelUnreachable("Down.")
+
+    world = World(Settings(deadline_s=0, model="mine"), llm=Unlisted())
+
+    _, answer = ask(world, "one")
+
+    assert (answer.content, answer.stop_reason, answer.model) == ("Hello", "deadline", "mine")
+
+
+def test_character_that_the_model_says_in_two_halves_is_whole_and_half_a_one_is_replaced(world: World) -> None:
+    world.llm.acts = [says("\ud83d", "\ude00 and ", "\ud83d")]
+
+    assert ask(world, "one")[1].content == "😀 and \ufffd"
+
+
+def test_answer_that_the_store_refuses_ends_the_turn(world: World) -> None:
+    world.llm.acts = [says("x" * 500_000)]
+
+    with pytest.raises(TooLarge) as error:
+        ask(world, "one")
+    question = world.conversations.open("me", error.value.details["conversation_id"], 10)[1][-1]
+
+    assert (question.content, question.state, question.failure_code) == ("one", "failed", "TooLarge")
+
+
+def test_reason_of_a_failure_is_told_even_if_the_store_is_down_too(world: World) -> None:
+    class Store(MemoryStore):
+        down = False
+
+        def update(self, *key: Any, **change: Any) -> Item | None:
+            if self.down:
+                raise StoreUnavailable("Down.")
+            return super().update(*key, **change)
+
+    store = Store(world.clock)
+    conversations = Conversations(store, world.vault, world.settings, world.clock)
+    turns = TurnEngine(conversations, world.claims, world.llm, world.settings, world.clock)
+    turn = turns.begin("me", Ask("one"))
+    store.down, world.llm.acts = True, [fails(ModelThrottled("Later."))]
+
+    with pytest.raises(ModelThrottled) as error:
+        turns.run_turn(turn, Collect())
+
+    assert error.value.details == {"conversation_id": turn.conversation.id, "turn_id": turn.question.id}
+
+
 def test_fifty_questions_at_once_in_one_conversation_lose_nothing(world: World) -> None:
     conversation_id, _ = ask(world, "first")
     world.llm.acts = [lambda request: says(f"re {request.messages[-1].text.split()[-1]}")(request)]
@@ -240,6 +325,24 @@ def test_conversation_deleted_while_its_answer_fails_stays_deleted(world: World)
     assert not world.store.query(f"C#me#{conversation_id}").items
 
 
+def test_deletion_goes_on_behind_a_page_in_which_everything_has_expired(world: World) -> None:
+    class Store(MemoryStore):
+        def query(self, pk: str, **how: Any) -> Page:
+            """Begin with an empty page, as DynamoDB does there."""
+            beginning = b64encode(b'["!"]').decode()
+            return super().query(pk, **how) if how.get("cursor") else Page((), beginning)
+
+    store = Store(world.clock)
+    conversations = Conversations(store, world.vault, world.settings, world.clock)
+    header = conversations.create(Conversation(SOME_ID, "me"))
+    conversations.add(header, Message("01ARZ3NDEKTSV4RRFFQ69G5FAV", "user", "one", ""))
+
+    receipt = conversations.delete("me", header.id)
+
+    assert receipt.messages == 1
+    assert store.get(f"C#me#{header.id}", "M#01ARZ3NDEKTSV4RRFFQ69G5FAV") is None
+
+
 def test_two_runners_of_one_turn_answer_once(world: World) -> None:
     turn = world.turns.begin("me", Ask("one"))
     world.llm.acts = [says("first"), says("second")]
@@ -289,6 +392,15 @@ def test_going_on_after_switching_back_starts_a_branch_from_there(world: World) 
     assert [text for _, text in seen_by_model(world)][::2] == ["one", "other two", "other three"]
 
 
+def test_question_that_is_made_the_leaf_brings_its_answer(world: World) -> None:
+    conversation_id, first = ask(world, "one")
+    ask(world, "two", conversation_id)
+
+    world.conversations.switch(world.conversations.header("me", conversation_id), first.parent_id)
+
+    assert shown(world, conversation_id) == ["one", "Hello there."]
+
+
 def test_branch_far_back_in_a_long_conversation_reads_its_own_past_only(world: World) -> None:
     conversation_id, first = ask(world, "one")
     for n in range(60):
@@ -298,6 +410,32 @@ def test_branch_far_back_in_a_long_conversation_reads_its_own_past_only(world: W
     ask(world, "fork again", conversation_id)
 
     assert [text for role, text in seen_by_model(world) if role == "user"] == ["one", "fork", "fork again"]
+
+
+def test_branch_whose_first_question_was_never_stored_can_be_left_and_found_again(world: World) -> None:
+    conversation_id, first = ask(world, "one")
+    header = world.conversations.header("me", conversation_id)
+    world.conversations.branch(header, first.id, new_message_id(world.clock(), after=first.id))  # and died
+    _, second = ask(world, "two", conversation_id)
+    ask(world, "three", conversation_id)
+
+    world.conversations.switch(world.conversations.header("me", conversation_id), second.id)
+
+    assert shown(world, conversation_id) == ["one", "Hello there.", "two", "Hello there."]
+
+
+def test_retry_of_a_question_on_another_branch_sees_the_past_of_its_own(world: World) -> None:
+    conversation_id, first = ask(world, "one")
+    _, second = ask(world, "two", conversation_id)
+    asked, wish = Ask("fork", conversation_id, parent_id=first.id), world.claims.wish("me", "k1", "fork")
+    world.llm.acts = [fails(ModelThrottled("Later.")), says("Now.")]
+    with pytest.raises(ModelThrottled):
+        world.turns.ask("me", asked, Collect(), wish)
+    world.conversations.switch(world.conversations.header("me", conversation_id), second.id)
+
+    world.turns.ask("me", asked, Collect(), wish)
+
+    assert seen_by_model(world) == [("user", "one"), ("assistant", "Hello there."), ("user", "fork")]
 
 
 def test_failed_question_on_a_branch_is_not_repeated_by_its_retry(world: World) -> None:
@@ -315,9 +453,10 @@ def test_failed_question_on_a_branch_is_not_repeated_by_its_retry(world: World) 
 def test_branch_from_a_message_that_is_not_there_is_not_found(world: World) -> None:
     conversation_id, _ = ask(world, "one")
 
-    for parent_id in ("nonsense", "zzzzzzzzzzzzzzzzzzzzzzzzzz", "01ARZ3NDEKTSV4RRFFQ69G5FAV"):
+    for parent_id in ("nonsense", "z" * 26, "01ARZ3NDEKTSV4RRFFQ69G5FAV", "7" + "Z" * 25):
         with pytest.raises(MessageNotFound):
-            ask(world, "two", conversation_id, parent_id=parent_id)
+            ask(world, "two", conversation_id, parent_id=parent_id, system_prompt="Speak German.")
+    assert world.conversations.header("me", conversation_id).system_prompt == ""
 
 
 def test_clock_that_is_set_back_does_not_disorder_a_conversation(world: World) -> None:
@@ -331,9 +470,7 @@ def test_clock_that_is_set_back_does_not_disorder_a_conversation(world: World) -
 
 
 def test_initial_message_is_answered_together_with_the_first_question(world: World) -> None:
-    from chalicelib.records import Conversation
-
-    header = world.turns.open_conversation(Conversation("00000000-0000-4000-8000-000000000001", "me"), "I live in Bonn.")
+    header = world.turns.open_conversation(Conversation(SOME_ID, "me"), "I live in Bonn.")
 
     ask(world, "Where do I live?", header.id)
 
@@ -453,8 +590,36 @@ def test_retention_ends_messages_one_by_one_and_the_conversation_last() -> None:
         world.conversations.header("me", conversation_id)
 
 
-def test_rename_during_a_turn_is_not_undone_by_it(world: World) -> None:
+def test_retention_of_a_conversation_counts_from_a_question_that_failed_too() -> None:
+    world = World(Settings(retention_days=1))
     conversation_id, _ = ask(world, "one")
+    world.clock.time += 80_000
+    world.llm.acts = [fails(ModelThrottled("Later."))]
+    with pytest.raises(ModelThrottled):
+        ask(world, "two", conversation_id)
+
+    world.clock.time += 10_000
+
+    assert shown(world, conversation_id) == ["two"]
+
+
+def test_branch_whose_beginning_has_expired_can_be_left_and_found_again() -> None:
+    world = World(Settings(retention_days=1))
+    conversation_id, first = ask(world, "one")
+    ask(world, "two", conversation_id)
+    ask(world, "fork", conversation_id, parent_id=first.id)
+    world.clock.time += 80_000
+    _, third = ask(world, "three", conversation_id)
+    world.clock.time += 10_000
+
+    world.conversations.switch(world.conversations.header("me", conversation_id), third.id)
+
+    assert shown(world, conversation_id) == ["three", "Hello there."]
+
+
+@pytest.mark.parametrize("note", ["", "I live in Bonn."])
+def test_rename_during_a_turn_is_not_undone_by_it(world: World, note: str) -> None:
+    conversation_id = world.turns.open_conversation(Conversation(SOME_ID, "me"), note).id
     turn = world.turns.begin("me", Ask("two", conversation_id))
     world.conversations.rename(world.conversations.header("me", conversation_id), "Mine")
 
