@@ -7,7 +7,7 @@ what the handler took beyond that is the product's own CPU time.
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -24,27 +24,42 @@ from benchmarks.support.units import Index, read_units, write_units
 
 LENGTHS = (1, 10, 100, 1000)
 """Turns that a conversation already has when the measured one comes."""
-ROUNDS = 25
+ROUNDS = 60
 WARM_UPS = 3
 DELTAS = 80
 COPY = "PAI-Conversations-cpy"
 """As long as the real table's name, so that requests are as long too."""
 
+Row = dict[str, Any]
+
 
 def measure(lengths: Sequence[int] = LENGTHS, rounds: int = ROUNDS) -> Numbers:
-    """Return the numbers; in lists, one value for each length."""
+    """Return the numbers; in lists, one value for each length. `first_turn` has those of a turn that begins a conversation."""
     with product_silenced(), dev_account(ANSWER, DELTAS):
         bench = Bench()
         kms_cold = bench.kms_calls_when_cold()
-        first_turn = bench.row(0, rounds)
-        rows = [bench.row(length, rounds) for length in lengths]
+        events = [bench.event(length) for length in (0, *lengths)]
+        costs = [bench.cost(event) for event in events]
+        # The lengths take turns, so that a busy minute of this machine troubles them all alike.
+        times = [[bench.times_s(event) for event in events] for _ in range(WARM_UPS + rounds)][WARM_UPS:]
+    first, *rows = [cost | _cpu(timed) for cost, timed in zip(costs, zip(*times, strict=True), strict=True)]
     return {
         "lengths": list(lengths),
-        **{name: [row[name] for row in rows] for name in first_turn},
+        **{name: [row[name] for row in rows] for name in first},
         "kms_cold": kms_cold,
-        "kms_warm": max(row["kms_calls"] for row in (first_turn, *rows)),
-        "first_turn": first_turn,
+        "kms_warm": max(row["kms_calls"] for row in (first, *rows)),
+        "first_turn": first,
     }
+
+
+def _cpu(timed: Sequence[tuple[float, float]]) -> Row:
+    """Return medians of the CPU seconds of turns and of their bare calls, in milliseconds."""
+    medians_s = {
+        "cpu_ms": median(turn_s for turn_s, _ in timed),
+        "sdk_cpu_ms": median(bare_s for _, bare_s in timed),
+        "own_cpu_ms": median(turn_s - bare_s for turn_s, bare_s in timed),
+    }
+    return {name: round(seconds * 1000, 2) for name, seconds in medians_s.items()}
 
 
 class Bench:
@@ -55,7 +70,7 @@ class Bench:
         self._bare = {service: boto3.client(service) for service in ("dynamodb", "bedrock-runtime")}
         self._recorder = Recorder()
         self._recorder.hook_in()
-        # Imported once the environment is that of the account, and into a process that has nothing of it yet.
+        # Imported when the account's environment is there, as in a Lambda function.
         from app import app
         from chalicelib import wiring
 
@@ -68,32 +83,49 @@ class Bench:
         self._copy.create_like(self._table)
         self._index = Index.described(self._table.description())
 
-    def kms_calls_when_cold(self) -> int:
-        """Return how often KMS is called by the first turn of a process, whose owner has been here before."""
-        conversation_id = self._seeded(1)
-        self._forget()
-        return count(self._turn(_event(conversation_id)), "kms")
+    def event(self, length: int) -> Event:
+        """Return the event of a question in a new conversation of this length; with 0, of one that begins a conversation."""
+        return chat_event({"message": QUESTION, **({"conversation_id": self._seeded(length)} if length else {})})
 
-    def row(self, length: int, rounds: int) -> dict[str, Any]:
-        """Return what a turn costs in a conversation of this length; 0 is the turn that begins one."""
-        conversation_id = self._seeded(length) if length else ""
-        event = _event(conversation_id)
-        plain, units = self._counted(event)
-        keyed, _ = self._counted(_event(conversation_id, {"Idempotency-Key": str(uuid.uuid4())}))
-        timed = [self._timed(event) for _ in range(WARM_UPS + rounds)][WARM_UPS:]
-        return {
-            "calls": [call.operation for call in plain],
-            "reads": count(plain, "dynamodb", READS),
-            "writes": count(plain, "dynamodb", WRITES),
-            "writes_with_idempotency_key": count(keyed, "dynamodb", WRITES),
-            **units,
-            "bedrock_calls": count(plain, "bedrock-runtime"),
-            "kms_calls": count(plain, "kms"),
-            "bytes_sent": sum(call.sent_bytes for call in plain),
-            "bytes_received": sum(call.received_bytes for call in plain),
-            "own_cpu_ms": round(median(turn - bare for turn, bare in timed) * 1000, 2),
-            "sdk_cpu_ms": round(median(bare for _, bare in timed) * 1000, 2),
+    def kms_calls_when_cold(self) -> int:
+        """Return how often the first turn of a process calls KMS, for an owner who has been here before."""
+        event = self.event(1)
+        self._forget()
+        return count(self._turn(event), "kms")
+
+    def cost(self, event: Event) -> Row:
+        """Return what a turn costs, but for its time."""
+        calls = self._turn(event)
+        before = self._copy.images(written_keys(calls))
+        units = {
+            "read_units": sum(self._read_units(call) for call in calls if call.operation in READS),
+            "write_units": sum(self._write_units(call) for call in calls if call.operation in WRITES),
         }
+        self._rewind(before)
+        return {
+            "calls": [call.operation for call in calls],
+            "reads": count(calls, "dynamodb", READS),
+            "writes": count(calls, "dynamodb", WRITES),
+            "writes_with_idempotency_key": self._writes_with_key(event),
+            **units,
+            "bedrock_calls": count(calls, "bedrock-runtime"),
+            "kms_calls": count(calls, "kms"),
+            "bytes_sent": sum(call.sent_bytes for call in calls),
+            "bytes_received": sum(call.received_bytes for call in calls),
+        }
+
+    def times_s(self, event: Event) -> tuple[float, float]:
+        """Return the CPU seconds of a turn, and of its bare calls."""
+        started = time.process_time()
+        calls = self._turn(event)
+        turn_s = time.process_time() - started
+        before = self._copy.images(written_keys(calls))
+        started = time.process_time()
+        for call in calls:
+            self._again(call)
+        bare_s = time.process_time() - started
+        self._rewind(before)
+        return turn_s, bare_s
 
     def _seeded(self, length: int) -> str:
         """Store a conversation of so many turns in both tables; return its id."""
@@ -106,29 +138,11 @@ class Bench:
     def _turn(self, event: Event) -> list[Call]:
         return self._recorder.during(lambda: ask(self._app, event))
 
-    def _counted(self, event: Event) -> tuple[list[Call], Mapping[str, int]]:
-        """Return a turn's calls and their DynamoDB units."""
-        calls = self._turn(event)
-        before = self._copy.images(written_keys(calls))
-        units = {
-            "read_units": sum(self._read_units(call) for call in calls if call.operation in READS),
-            "write_units": sum(self._write_units(call) for call in calls if call.operation in WRITES),
-        }
-        self._rewind(before)
-        return calls, units
-
-    def _timed(self, event: Event) -> tuple[float, float]:
-        """Return the CPU seconds of a turn, and of its bare calls."""
-        started = time.process_time()
-        calls = self._turn(event)
-        turn_s = time.process_time() - started
-        before = self._copy.images(written_keys(calls))
-        started = time.process_time()
-        for call in calls:
-            self._again(call)
-        bare_s = time.process_time() - started
-        self._rewind(before)
-        return turn_s, bare_s
+    def _writes_with_key(self, event: Event) -> int:
+        keyed = {**event, "headers": {**event["headers"], "Idempotency-Key": str(uuid.uuid4())}}
+        calls = self._turn(keyed)
+        self._rewind(self._copy.images(written_keys(calls)))
+        return count(calls, "dynamodb", WRITES)
 
     def _again(self, call: Call) -> Any:
         """Make a call again, by a bare client and on the copy."""
@@ -152,12 +166,6 @@ class Bench:
         """Make the conversation again what it was, so that it is as long in each round."""
         for table in (self._table, self._copy):
             table.restore(before)
-
-
-def _event(conversation_id: str, headers: Mapping[str, str] | None = None) -> Event:
-    """Return a question's event. An empty conversation id begins a conversation."""
-    named = {"conversation_id": conversation_id} if conversation_id else {}
-    return chat_event({"message": QUESTION, **named}, headers or {})
 
 
 def main() -> None:

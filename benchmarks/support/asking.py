@@ -31,15 +31,14 @@ class Context:
     aws_request_id: str = "00000000-0000-4000-8000-000000000000"
 
 
-def chat_event(body: Mapping[str, object], headers: Mapping[str, str]) -> Event:
+def chat_event(body: Mapping[str, object]) -> Event:
     """Return the event of POST /chat (AWS_PROXY integration, REST API)."""
-    sent = {**_HEADERS, **headers}
     return {
         "resource": "/chat",
         "path": "/chat",
         "httpMethod": "POST",
-        "headers": sent,
-        "multiValueHeaders": {name: [value] for name, value in sent.items()},
+        "headers": _HEADERS,
+        "multiValueHeaders": {name: [value] for name, value in _HEADERS.items()},
         "queryStringParameters": None,
         "multiValueQueryStringParameters": None,
         "pathParameters": None,

@@ -18,7 +18,7 @@ def main() -> None:
         started = time.perf_counter()
         from app import app
 
-        ask(app, chat_event({"message": "Hello!"}, {}))
+        ask(app, chat_event({"message": "Hello!"}))
         took_s = time.perf_counter() - started
     print(json.dumps({"first_chat_ms": round(took_s * 1000), "rss_mb": round(rss_mb(), 1), "modules": packages()}))
 

@@ -2,10 +2,10 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from tempfile import TemporaryFile
 
 Numbers = Mapping[str, object]
 
@@ -18,9 +18,16 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 @contextmanager
 def product_silenced() -> Iterator[None]:
-    """Let the product write its log lines, as it must, to where nobody reads them. Import it in this block."""
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        yield
+    """Keep the product's log lines, which it writes as always, from standard output. Import it in this block.
+
+    When something goes wrong, the last line says what.
+    """
+    with TemporaryFile("w+") as log, redirect_stdout(log):
+        try:
+            yield
+        except RuntimeError as error:
+            log.seek(0)
+            raise RuntimeError(f"{error}\n{log.read()[-2000:]}") from error
 
 
 def show(numbers: Numbers, as_json: bool) -> None:

@@ -41,18 +41,21 @@ class Seeder:
     def conversation(self, conversation_id: str, turns: int) -> Sequence[Wire]:
         """Return the items of a conversation with so many turns, the newest of them a minute ago."""
         header = self._conversations.create(Conversation(conversation_id, OWNER, title="A fox and a dog"))
+        last_id = ""
         for number in range(turns):
-            self._add_turn(header, time.time() - TURN_S * (turns - number), first=number == 0)
+            last_id = self._add_turn(header, time.time() - TURN_S * (turns - number), last_id)
         page = self._store.query(partition(OWNER, conversation_id), limit=2 * turns + 1)
         return [_wire(item) for item in page.items]
 
-    def _add_turn(self, header: Conversation, now: float, *, first: bool) -> None:
+    def _add_turn(self, header: Conversation, now: float, parent_id: str) -> str:
+        """Add a turn after the message `parent_id`; return its answer's id."""
         question_id = new_message_id(now)
         question = Message(
             question_id,
             "user",
             QUESTION,
             iso(now),
+            parent_id,
             state="running",
             lease_until_ms=int(now * 1000) + 40_000,
             answer_id=answer_id(question_id),
@@ -68,7 +71,8 @@ class Seeder:
             stop_reason="end",
         )
         self._conversations.add(header, question)
-        self._conversations.finish(Turn(header, question, first=first), answer)
+        self._conversations.finish(Turn(header, question, first=not parent_id), answer)
+        return answer.id
 
 
 def _wire(item: Item) -> dict[str, Any]:

@@ -16,8 +16,8 @@ Mai hinein nass, und die Rehe fressen beinahe alles. Am liebsten hätte ich etwa
     "French": """Au printemps dernier, nous avons emménagé dans une vieille maison au bord de la rivière, et depuis je voulais
 t'écrire. Le jardin était à l'abandon : des ronces jusqu'aux fenêtres, un pommier que personne n'avait taillé depuis des années
 et, quelque part en dessous, un chemin de pierre qui descend jusqu'à l'eau. Nous en avons dégagé à peu près la moitié. Que me
-conseillerais-tu de planter dans le coin ombragé derrière l'abri ? La terre est argileuse et lourde, elle reste trempée jusqu'en
-mai, et les chevreuils mangent presque tout. Je préférerais quelque chose qui se débrouille tout seul et fleurit tard.""",
+conseillerais-tu de planter dans le coin ombragé derrière l'abri ? La terre est argileuse et lourde, elle reste trempée
+jusqu'en mai, et les chevreuils mangent presque tout. Je préférerais quelque chose qui se débrouille tout seul.""",
     "Russian": """Прошлой весной мы переехали в старый дом у реки, и с тех пор я всё собираюсь тебе написать. Сад совсем
 зарос: ежевика до самых окон, яблоня, которую много лет никто не обрезал, а где-то под всем этим — каменная дорожка к воде.
 Примерно половину мы уже расчистили. Что бы ты посоветовал посадить в тенистом углу за сараем? Земля — тяжёлая глина, до мая
@@ -28,15 +28,15 @@ mai, et les chevreuils mangent presque tout. Je préférerais quelque chose qui 
     "Hindi": """पिछले वसंत में हम नदी के किनारे एक पुराने घर में आए, और तब से मैं आपको लिखना चाहता था। बगीचा बिल्कुल जंगल बन चुका था:
 खिड़कियों तक काँटेदार झाड़ियाँ, सेब का एक पेड़ जिसे बरसों से किसी ने नहीं छाँटा था, और उसके नीचे कहीं पानी तक जाता पत्थर का रास्ता।
 अब तक हमने लगभग आधा साफ़ कर लिया है। छप्पर के पीछे छायादार कोने में क्या लगाना चाहिए?""",
-    "Chinese": """去年春天我们搬进了河边的一座老房子，从那以后我一直想给你写信。花园早已荒芜：荆棘长到了窗边，一棵苹果树多年没有人修剪，
-下面还藏着一条通往水边的石子小路。到现在我们大约清理了一半。你觉得棚子后面那个阴凉的角落适合种些什么？土是很重的黏土，到五月
+    "Chinese": """去年春天我们搬进了河边的一座老房子，从那以后我一直想给你写信。花园早已荒芜：荆棘长到了窗边，
+一棵苹果树多年没有人修剪，下面还藏着一条通往水边的石子小路。到现在我们大约清理了一半。你觉得棚子后面那个阴凉的角落适合种些什么？土是很重的黏土，到五月
 还是湿的，鹿几乎什么都吃。我希望种一些不用太多照料、夏末开花、又不怕霜冻的植物。""",
-    "Japanese": """去年の春、川沿いの古い家に引っ越して以来、ずっとあなたに手紙を書こうと思っていました。庭はすっかり荒れていて、いばらが窓まで
-伸び、りんごの木は何年も剪定されておらず、その下のどこかに水辺へ下りる石の小道があります。今までに半分ほど片づけました。
+    "Japanese": """去年の春、川沿いの古い家に引っ越して以来、ずっとあなたに手紙を書こうと思っていました。
+庭はすっかり荒れていて、いばらが窓まで伸び、りんごの木は何年も剪定されておらず、その下のどこかに水辺へ下りる石の小道があります。今までに半分ほど片づけました。
 物置の裏の日陰には何を植えたらよいでしょうか。土は重い粘土で、五月まで湿っていて、鹿がほとんど何でも食べてしまいます。""",
-    "Korean": """지난봄 우리는 강가의 오래된 집으로 이사했고, 그때부터 당신에게 편지를 쓰려고 했습니다. 정원은 완전히 황폐해져 있었습니다. 가시덤불이
-창문까지 자랐고, 사과나무는 몇 년 동안 아무도 가지를 치지 않았으며, 그 아래 어딘가에 물가로 내려가는 돌길이 있습니다.
-지금까지 절반쯤 치웠습니다. 헛간 뒤 그늘진 곳에는 무엇을 심으면 좋을까요?""",
+    "Korean": """지난봄 우리는 강가의 오래된 집으로 이사했고, 그때부터 당신에게 편지를 쓰려고 했습니다.
+정원은 완전히 황폐해져 있었습니다. 가시덤불이 창문까지 자랐고, 사과나무는 몇 년 동안 아무도 가지를 치지 않았으며,
+그 아래 어딘가에 물가로 내려가는 돌길이 있습니다. 지금까지 절반쯤 치웠습니다. 헛간 뒤 그늘진 곳에는 무엇을 심으면 좋을까요?""",
     "Python": '''class Ledger:
     """Accounts by name, in cents. A transfer is done whole or not at all."""
 
@@ -74,8 +74,8 @@ mai, et les chevreuils mangent presque tout. Je préférerais quelque chose qui 
 2026-01-08  1192.65  1220.80  1224.15  57310
 2026-01-09  1221.00  1218.35  1230.90  44186
 """,
-    "Log lines": """2026-02-11T07:13:42.118Z ERROR [worker-3] c.e.orders.Importer: row 4182 rejected: java.lang.NumberFormatException
-	at java.base/java.lang.Integer.parseInt(Integer.java:668)
+    "Log lines": """2026-02-11T07:13:42.118Z ERROR [worker-3] c.e.orders.Importer: row 4182 rejected: NumberFormatException
+    at java.base/java.lang.Integer.parseInt(Integer.java:668)
 	at com.example.orders.Importer.readRow(Importer.java:127)
 2026-02-11T07:13:42.120Z INFO  [worker-3] c.e.orders.Importer: 4181 rows imported in 8.402 s, 1 rejected, trace=7f3a9c1e5b2d
 """,
