@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -36,7 +37,7 @@ def settings_table() -> str:
 def _attribute_docstrings(kind: type) -> Iterator[tuple[str, str]]:
     """Yield each attribute that a string follows, with that string on one line."""
     body = ast.parse(inspect.getsource(kind)).body[0].body  # type: ignore[attr-defined]
-    for statement, following in zip(body, body[1:], strict=False):
+    for statement, following in pairwise(body):
         if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
             yield statement.target.id, " ".join(ast.literal_eval(following.value).split())  # type: ignore[union-attr]
 
