@@ -259,7 +259,8 @@ class TurnEngine:
     ) -> Turn:
         """Return the turn of a question in a conversation that exists: after `last`, or on a branch of its own."""
         parent_id = ask.parent_id or (last.id if last else "")
-        question_id = new_message_id(self._now(), after=parent_id)
+        # A branch whose first question was never stored has only its id: what comes later in it must sort behind that too.
+        question_id = new_message_id(self._now(), after=max(parent_id, conversation.path[0].branch))
         claim(conversation.id, question_id)
         if parent_id and (conversation.path[0].until or last is None or parent_id != last.id):
             conversation = self._conversations.branch(conversation, parent_id, question_id)
