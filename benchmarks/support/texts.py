@@ -27,7 +27,8 @@ jusqu'en mai, et les chevreuils mangent presque tout. Je préférerais quelque c
 نصفها تقريبا حتى الآن. ماذا تقترح أن نزرع في الركن المظلل خلف المخزن؟ التربة طينية ثقيلة، والغزلان تأكل كل شيء تقريبا.""",
     "Hindi": """पिछले वसंत में हम नदी के किनारे एक पुराने घर में आए, और तब से मैं आपको लिखना चाहता था।
 बगीचा बिल्कुल जंगल बन चुका था: खिड़कियों तक काँटेदार झाड़ियाँ, सेब का एक पेड़ जिसे बरसों से किसी ने नहीं छाँटा था,
-और उसके नीचे कहीं पानी तक जाता पत्थर का रास्ता। अब तक हमने लगभग आधा साफ़ कर लिया है। छप्पर के पीछे छायादार कोने में क्या लगाना चाहिए?""",
+और उसके नीचे कहीं पानी तक जाता पत्थर का रास्ता।
+अब तक हमने लगभग आधा साफ़ कर लिया है। छप्पर के पीछे छायादार कोने में क्या लगाना चाहिए?""",
     "Chinese": """去年春天我们搬进了河边的一座老房子，从那以后我一直想给你写信。花园早已荒芜：荆棘长到了窗边，
 一棵苹果树多年没有人修剪，下面还藏着一条通往水边的石子小路。到现在我们大约清理了一半。你觉得棚子后面那个阴凉的角落适合种些什么？土是很重的黏土，到五月
 还是湿的，鹿几乎什么都吃。我希望种一些不用太多照料、夏末开花、又不怕霜冻的植物。""",
@@ -76,7 +77,7 @@ jusqu'en mai, et les chevreuils mangent presque tout. Je préférerais quelque c
 """,
     "Log lines": """2026-02-11T07:13:42.118Z ERROR [worker-3] c.e.orders.Importer: row 4182 rejected: NumberFormatException
     at java.base/java.lang.Integer.parseInt(Integer.java:668)
-	at com.example.orders.Importer.readRow(Importer.java:127)
+    at com.example.orders.Importer.readRow(Importer.java:127)
 2026-02-11T07:13:42.120Z INFO  [worker-3] c.e.orders.Importer: 4181 rows imported in 8.402 s, 1 rejected, trace=7f3a9c1e5b2d
 """,
     "Identifiers": """3f8e1c9a-52b7-4d0e-9a6f-c17d20b4e583 9b2d4f60a1c84e7b8d35f0126c7ae94d5e8f

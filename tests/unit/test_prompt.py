@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from chalicelib.chat.prompt import alternating, count_tokens, exchanges, request_for, within_budget
+from chalicelib.chat.prompt import alternating, count_tokens, exchanges, most_chars, request_for, within_budget
 from chalicelib.llm import Said
 from chalicelib.records import Conversation, Message, Turn
 from chalicelib.settings import Settings
@@ -104,3 +104,9 @@ def test_system_prompt_of_the_conversation_comes_before_the_deployments() -> Non
 )
 def test_estimate_is_at_least_a_third_of_the_bytes_which_bound_the_tokens(text: str) -> None:
     assert count_tokens(text) * 3 >= len(text.encode())
+
+
+@pytest.mark.parametrize("text", ["a" * 301, "1" * 301, "é" * 301, "你" * 301, "🎉" * 301])
+def test_longest_text_that_could_fit_a_budget_is_never_too_short(text: str) -> None:
+    assert most_chars(100) == 300
+    assert count_tokens(text) > 100

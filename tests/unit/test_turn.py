@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.chat.prompt import within_budget
 from chalicelib.chat.turn import LEASE_SLACK_S, Ask, Collect, TurnEngine
 from chalicelib.conversations import Conversations, new_message_id
 from chalicelib.errors import (
@@ -72,6 +73,34 @@ def test_next_question_shows_the_model_what_was_said(world: World) -> None:
     ask(world, "two", conversation_id)
 
     assert seen_by_model(world) == [("user", "one"), ("assistant", "Hello there."), ("user", "two")]
+
+
+def test_model_sees_of_a_long_conversation_what_it_would_see_if_all_of_it_were_read() -> None:
+    world = World(Settings(history_tokens=400))
+    conversation_id, _ = ask(world, "x" * 300)
+    for _ in range(9):
+        ask(world, "x" * 300, conversation_id)
+    fitting = within_budget(world.conversations.open("me", conversation_id, 1000)[1], 400)
+
+    ask(world, "last", conversation_id)
+
+    assert 0 < len(fitting) < 20
+    assert seen_by_model(world) == [*((message.role, message.content) for message in fitting), ("user", "last")]
+
+
+def test_long_question_takes_nothing_from_the_history_of_its_retry() -> None:
+    world = World(Settings(history_tokens=400))
+    conversation_id, _ = ask(world, "x" * 300)
+    ask(world, "x" * 300, conversation_id)
+    world.llm.acts = [fails(ModelThrottled("Later.")), says("Now.")]
+    with pytest.raises(ModelThrottled):
+        ask(world, "y" * 900, conversation_id)
+    first_try = seen_by_model(world)
+
+    ask(world, "y" * 900, conversation_id)
+
+    assert len(first_try) == 5
+    assert seen_by_model(world) == first_try
 
 
 def test_system_prompt_holds_until_a_later_one_replaces_it(world: World) -> None:

@@ -116,6 +116,27 @@ def test_owners_key_is_asked_for_again_after_five_minutes(platform: CountingPlat
     assert platform.calls == 2
 
 
+def test_box_that_was_open_is_forgotten_with_its_owners_key(platform: CountingPlatform) -> None:
+    clock = Clock()
+    vault = Vault(MemoryStore(), platform, Settings(), clock)
+    _, wrapped = vault.new_box("me", "C#me#1")
+    vault.open_box("me", "C#me#1", wrapped)
+
+    clock.time += CACHE_S + 1
+    vault.open_box("me", "C#me#1", wrapped)
+
+    assert platform.calls == 2
+
+
+def test_box_that_is_open_for_one_conversation_is_not_the_box_of_another(vault: Vault) -> None:
+    box, wrapped = vault.new_box("me", "C#me#1")
+    sealed = box.seal("M#1", "content", "secret")
+    vault.open_box("me", "C#me#1", wrapped)
+
+    with pytest.raises(SealBroken):
+        vault.open_box("me", "C#me#2", wrapped).open("M#1", "content", sealed)
+
+
 def test_cache_of_owners_keys_is_bounded(platform: CountingPlatform, vault: Vault) -> None:
     for n in range(CACHED_OWNERS + 1):
         vault.fingerprint(f"owner{n}", "x")
