@@ -268,7 +268,11 @@ def test_backend_that_is_not_there_is_a_sentence(pai: Pai) -> None:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
 def test_signal_stops_everything(start: Start, number: int, status: int) -> None:
-    running = start()
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so in what we start
+    try:
+        running = start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
     running.chat("hello")
 
     assert running.stop(number) == status
