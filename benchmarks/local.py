@@ -1,11 +1,11 @@
 """Tokens per second through POST /chat of a real `pai run`, against the same model called bare in its engine.
 
 Both get the same system prompt, question, max_tokens and temperature 0, by turns, and each question is new to both. Time is
-what the caller waits for, the reading of the question included.
+what the caller waits for, the reading of the question included. The plain question has 700 bytes, as in benchmarks.turn.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -16,47 +16,57 @@ import httpx
 from benchmarks.support.engine import DEFAULT_MODEL, bare_engine, model_file
 from benchmarks.support.printing import Numbers, parser, show
 from benchmarks.support.processes import environment, server
+from benchmarks.support.seeding import QUESTION
 
 ROUNDS = 10
-MAX_TOKENS = 96
+MAX_TOKENS = 64
 WAKING_TOKENS = 4
 SYSTEM_PROMPT = "You are a storyteller. Tell long stories with many details, and never stop early."
-STORIES = ("a dog who learns to read", "a lighthouse in the desert", "the last letter of a clockmaker", "two rival bakers")
+SHORT = "Tell me a story."
+PLAIN = f"Go on with this story, at length: {QUESTION}"[: len(QUESTION) - len("00. ")]
 
 Ask = Callable[[str, int], int]
 """Asks a question with this max_tokens; returns how many tokens the answer has."""
 
 
 def measure(model: str = DEFAULT_MODEL, rounds: int = ROUNDS, max_tokens: int = MAX_TOKENS) -> Numbers:
-    """Return the medians of both speeds, and of their ratio in each round."""
+    """Return the medians of both speeds, and of their ratio in each round; of a plain question, and of a short one."""
     path = model_file(model)
     with TemporaryDirectory() as folder, environment({"PAI_HOME": f"{folder}/home"}):
         run = ("-m", "pai", "run", "--port", "0", "--model", str(path))
         with server(Path(folder, "log"), *run) as url, bare_engine(path) as (engine, _):
             key = Path(folder, "home", "api-key").read_text().strip()
             asks = {"chat": _through_chat(url, key), "bare": _bare(engine)}
-            speeds = [_round(number, asks, max_tokens) for number in range(rounds)]
+            plain = [_round(asks, number, PLAIN, max_tokens) for number in range(rounds)]
+            short = [_round(asks, number, SHORT, max_tokens) for number in range(rounds)]
     return {
-        "throughput_ratio": round(median(speed["chat"] / speed["bare"] for speed in speeds), 3),
-        "chat_tokens_per_s": round(median(speed["chat"] for speed in speeds), 2),
-        "bare_tokens_per_s": round(median(speed["bare"] for speed in speeds), 2),
+        **_medians(plain),
+        "short_question": _medians(short),
         "model": path.name,
         "max_tokens": max_tokens,
         "rounds": rounds,
     }
 
 
-def _round(number: int, asks: Mapping[str, Ask], max_tokens: int) -> dict[str, float]:
-    """Return the tokens per second of each, which take turns in being first."""
+def _medians(speeds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {
+        "throughput_ratio": round(median(speed["chat"] / speed["bare"] for speed in speeds), 3),
+        "chat_tokens_per_s": round(median(speed["chat"] for speed in speeds), 2),
+        "bare_tokens_per_s": round(median(speed["bare"] for speed in speeds), 2),
+    }
+
+
+def _round(asks: Mapping[str, Ask], number: int, question: str, max_tokens: int) -> dict[str, float]:
+    """Return the tokens per second of each, which take turns in being first. Questions differ from their beginning on."""
     names = sorted(asks, reverse=number % 2 == 0)
-    return {name: _tokens_per_s(asks[name], number, max_tokens) for name in names}
+    return {name: _tokens_per_s(asks[name], f"{number:02}. {question}", max_tokens) for name in names}
 
 
-def _tokens_per_s(ask: Ask, number: int, max_tokens: int) -> float:
+def _tokens_per_s(ask: Ask, question: str, max_tokens: int) -> float:
     # While one of the two works, the other's memory gets cold, which is nothing of what is compared: wake it first.
-    ask(f"{number} times hello!", WAKING_TOKENS)
+    ask("Hello!", WAKING_TOKENS)
     started = time.perf_counter()
-    tokens = ask(f"{number}. Write a story about {STORIES[number % len(STORIES)]}.", max_tokens)
+    tokens = ask(question, max_tokens)
     return tokens / (time.perf_counter() - started)
 
 
