@@ -9,11 +9,15 @@ PaiError
 │   ├── ConversationNotFound   404  not there, or another owner's
 │   ├── MessageNotFound        404
 │   ├── FileNotFound           404
+│   ├── DocumentNotFound       404  not there, or another owner's
+│   ├── PassageNotFound        404
+│   ├── LibraryOff             404  this deployment keeps no documents
 │   └── RouteNotFound          404
 ├── MethodNotAllowed           405
 ├── RequestTimeout             408  the request did not arrive in time
 ├── Conflict                   409
 │   ├── TurnRunning            409  the same Idempotency-Key is still being answered
+│   ├── DocumentBusy           409  the document is being read just now
 │   └── KeyRingChanged         409  two people changed the API keys at once
 ├── TooLarge                   413
 │   ├── ContextTooLong         413  the conversation does not fit the model's context window
@@ -21,8 +25,19 @@ PaiError
 │   └── HeadersTooLarge        431
 ├── IdempotencyMismatch        422  the Idempotency-Key was used for another request
 ├── GuardrailIntervened        422  the owner's guardrail refused the question or the answer
+├── DocumentError              422  a document can't be indexed; its code and sentence stand with the document
+│   ├── DocumentEncrypted      422  it wants a password
+│   ├── DocumentCorrupt        422  it does not open
+│   ├── DocumentUnsupported    422  no reader for this kind of file
+│   ├── DocumentWithoutText    422  no text on any page
+│   ├── DocumentTooLarge       422  the file, or what it unfolds to
+│   ├── DocumentTooSlow        422  reading it takes too long
+│   ├── DocumentLost           422  the file is not where it was announced
+│   ├── DocumentRefused        422  the file is not what the upload was signed for
+│   └── DocumentGivenUp        422  it failed again and again for another reason
 ├── SealBroken                 500  a stored value does not open: it was changed, moved, or its key is lost
 ├── Misconfigured              500  a setting is missing or names something that does not exist
+│   └── EmbedderChanged        500  the index was built with another embedder: reindex
 ├── InternalError              500  a defect of ours
 └── Unavailable                503  a dependency does not answer; carries Retry-After
     ├── StoreUnavailable       503
@@ -31,6 +46,10 @@ PaiError
     ├── FilesUnavailable       503
     ├── KeysUnavailable        503
     ├── JobsUnavailable        503
+    ├── QueueUnavailable       503
+    ├── LibraryUnavailable     503
+    │   └── LibraryWaking      503  the database was asleep
+    ├── EmbedderUnavailable    503
     └── ModelError             503
         ├── ModelThrottled     503  too many requests just now
         ├── ModelQuotaSpent    503  the account's quota for this model is used up
@@ -111,6 +130,21 @@ class FileNotFound(NotFound):
     pass
 
 
+class DocumentNotFound(NotFound):
+    def __init__(self) -> None:
+        super().__init__("There is no such document. GET /documents lists yours.")
+
+
+class PassageNotFound(NotFound):
+    def __init__(self) -> None:
+        super().__init__("There is no such passage in this document; it may have been indexed anew since. Search again.")
+
+
+class LibraryOff(NotFound):
+    def __init__(self) -> None:
+        super().__init__("This deployment keeps no documents. Its owner can turn them on: PAI_RETRIEVER (docs/design.md).")
+
+
 class RouteNotFound(NotFound):
     pass
 
@@ -135,6 +169,10 @@ class Conflict(PaiError):
 
 class TurnRunning(Conflict):
     retry_after_s = 2
+
+
+class DocumentBusy(Conflict):
+    retry_after_s = 10
 
 
 class KeyRingChanged(Conflict):
@@ -176,11 +214,61 @@ class GuardrailIntervened(PaiError):
     status = 422
 
 
+class DocumentError(PaiError):
+    """Why a document ends as failed. `page` is the 1-based page it happened on, if it was one."""
+
+    status = 422
+
+    def __init__(self, message: str, *, page: int | None = None) -> None:
+        super().__init__(message)
+        self.page = page
+
+
+class DocumentEncrypted(DocumentError):
+    pass
+
+
+class DocumentCorrupt(DocumentError):
+    pass
+
+
+class DocumentUnsupported(DocumentError):
+    pass
+
+
+class DocumentWithoutText(DocumentError):
+    pass
+
+
+class DocumentTooLarge(DocumentError):
+    pass
+
+
+class DocumentTooSlow(DocumentError):
+    pass
+
+
+class DocumentLost(DocumentError):
+    pass
+
+
+class DocumentRefused(DocumentError):
+    pass
+
+
+class DocumentGivenUp(DocumentError):
+    pass
+
+
 class SealBroken(PaiError):
     pass
 
 
 class Misconfigured(PaiError):
+    pass
+
+
+class EmbedderChanged(Misconfigured):
     pass
 
 
@@ -214,6 +302,22 @@ class KeysUnavailable(Unavailable):
 
 
 class JobsUnavailable(Unavailable):
+    pass
+
+
+class QueueUnavailable(Unavailable):
+    pass
+
+
+class LibraryUnavailable(Unavailable):
+    pass
+
+
+class LibraryWaking(LibraryUnavailable):
+    retry_after_s = 20
+
+
+class EmbedderUnavailable(Unavailable):
     pass
 
 

@@ -3,19 +3,26 @@
 from functools import cached_property, lru_cache
 from importlib import import_module
 from threading import Lock, RLock
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalicelib.auth import Authenticator
 from chalicelib.browse import Browser
 from chalicelib.chat.idempotency import Claims
 from chalicelib.chat.turn import TurnEngine
 from chalicelib.conversations import Conversations
-from chalicelib.errors import Misconfigured
+from chalicelib.documents import Documents
+from chalicelib.embedder import Embedder
+from chalicelib.errors import LibraryOff, Misconfigured
+from chalicelib.library import Library
 from chalicelib.llm import LLM
 from chalicelib.platform import Platform
+from chalicelib.retriever import Retriever
 from chalicelib.settings import Settings, read_settings
 from chalicelib.store import Store
 from chalicelib.vault import Vault
+
+if TYPE_CHECKING:
+    from chalicelib.ingest.index import Ingestion
 
 
 def load_part(part: str, name: str, settings: Settings) -> Any:
@@ -84,6 +91,37 @@ class Parts:
     @once
     def turns(self) -> TurnEngine:
         return TurnEngine(self.conversations, self.claims, self.llm, self.settings)
+
+    @once
+    def embedder(self) -> Embedder:
+        self._need_library()
+        return load_part("embedder", self.settings.embedder, self.settings)  # type: ignore[no-any-return]
+
+    @once
+    def retriever(self) -> Retriever:
+        self._need_library()
+        return load_part("retriever", self.settings.retriever, self.settings)  # type: ignore[no-any-return]
+
+    @once
+    def documents(self) -> Documents:
+        self._need_library()
+        return Documents(self.store, self.vault, self.settings)
+
+    @once
+    def library(self) -> Library:
+        return Library(self.documents, self.embedder, self.retriever)
+
+    @once
+    def ingestion(self) -> "Ingestion":
+        self._need_library()
+        from chalicelib.ingest.index import Ingestion  # nothing of it is imported where there are no documents
+
+        platform = self.platform
+        return Ingestion(self.documents, platform.files, platform.queue, self.embedder, self.retriever, self.settings)
+
+    def _need_library(self) -> None:
+        if self.settings.retriever == "none":
+            raise LibraryOff
 
     @once
     def browser(self) -> Browser:

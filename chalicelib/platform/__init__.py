@@ -1,4 +1,4 @@
-"""What comes as a set: cipher, files, keys and jobs of one kind of place (an AWS account, one machine, memory).
+"""What comes as a set: cipher, files, keys, jobs and queue of one kind of place (an AWS account, one machine, memory).
 
 A backend's module exports `build(settings) -> Platform`. Its parts are made when first asked for, so that the
 authorizer never opens a client for files.
@@ -72,6 +72,21 @@ class Jobs(Protocol):
         ...
 
 
+class Queue(Protocol):
+    """Messages about files: delivered at least once, in any order, until the function that takes them has done so.
+
+    A message that was taken MOST_RECEIVES times without success goes to the dead letters. Raises `QueueUnavailable`.
+    """
+
+    def send(self, body: str, *, delay_s: int = 0) -> None:
+        """Add a message (≤ 256 KB), to be delivered after `delay_s` (0 to 900)."""
+        ...
+
+    def retry_in(self, receipt: str, delay_s: int) -> None:
+        """Deliver a message that just failed again after this time, instead of when its visibility timeout ends."""
+        ...
+
+
 class Platform(Protocol):
     @property
     def cipher(self) -> Cipher: ...
@@ -81,8 +96,19 @@ class Platform(Protocol):
     def keys(self) -> Keys: ...
     @property
     def jobs(self) -> Jobs: ...
+    @property
+    def queue(self) -> Queue: ...
 
 
 Job = Callable[[Mapping[str, object]], object]
 JOBS: dict[str, Job] = {}
 """The jobs that `app.py` declares, by name: what a platform without functions of its own runs in this process."""
+
+QueueFunction = Callable[[Mapping[str, object], object], object]
+QUEUES: dict[str, QueueFunction] = {}
+"""The functions that `app.py` declares for the queue (`documents`) and its dead letters (`documents-dead`).
+
+They take what Lambda gives a function of an SQS queue, (event, context), and return its partial batch answer
+{"batchItemFailures": [{"itemIdentifier"}]}. A platform without functions of its own calls them in this process.
+"""
+MOST_RECEIVES = 3

@@ -1,0 +1,1 @@
+"""What happens to a document: it is announced (trigger), read, split and indexed."""
