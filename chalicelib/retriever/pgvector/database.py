@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias
 
-Value: TypeAlias = "str | int | float | bool | None | bytes | array[float]"
+Value: TypeAlias = "str | int | float | bool | bytes | array[float] | None"
 """What a parameter or a cell holds. `array("f")` is a halfvec; there are no SQL arrays: send them as JSON text."""
 Row: TypeAlias = Sequence[Value]
 
