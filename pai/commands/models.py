@@ -48,13 +48,14 @@ def fetch(name: str, as_json: bool) -> None:
     from pai.progress import progress_bar
 
     with explained():
-        model = find(name)
-        with progress_bar(model.name) as report:
-            path = bring(model, models_folder(enter_stage(LOCAL)), report)
+        folder, paths = models_folder(enter_stage(LOCAL)), []
+        for model in find(name).files:
+            with progress_bar(model.name) as report:
+                paths.append(bring(model, folder, report))
     if as_json:
-        print_json({"path": str(path)})
+        print_json({"path": str(paths[0])})
     else:
-        click.echo(path)
+        click.echo(paths[0])
 
 
 def _public(model: "Model") -> dict[str, object]:

@@ -31,6 +31,7 @@ class Model:
     """One model. `file` is its name in the models folder; the wheels' pieces, in order, are that file.
 
     A file of the user's own has its whole path as `file`, no `sha256`, and `context_tokens` 0: only the engine knows.
+    `needs` names the rows of the other files that this one is nothing without.
     """
 
     name: str
@@ -43,6 +44,12 @@ class Model:
     aliases: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     wheels: tuple[Wheel, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> "tuple[Model, ...]":
+        """This row and those it needs."""
+        return (self, *map(find, self.needs))
 
 
 @cache
@@ -54,8 +61,8 @@ def catalogue() -> tuple[Model, ...]:
 
 def _model(row: dict[str, Any]) -> Model:
     wheels = tuple(Wheel(**wheel) for wheel in row.pop("wheels"))
-    aliases, urls = tuple(row.pop("aliases")), tuple(row.pop("urls"))
-    return Model(**row, aliases=aliases, urls=urls, wheels=wheels)
+    texts = {name: tuple(row.pop(name, ())) for name in ("aliases", "urls", "needs")}
+    return Model(**row, **texts, wheels=wheels)
 
 
 def find(name: str) -> Model:
