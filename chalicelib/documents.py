@@ -4,6 +4,11 @@ pk = D#<owner>    the owner is part of the key: another owner's id leads nowhere
     sk = <document id>     a ULID, so that newest-first is by id
 pk = H#<owner>
     sk = <fingerprint>     which document stands for these bytes; a keyed digest, with nothing to guess against
+pk = G#<owner>
+    sk = <document id>     it was deleted: an upload that was still on its way is not taken for a new file. Expires.
+
+A document with the same bytes as another has no text of its own: its row names the other in `same_as`, and is shown as
+far along as that one is.
 """
 
 import json
@@ -16,7 +21,7 @@ from typing import Any
 from ulid import ULID
 
 from chalicelib.clock import iso
-from chalicelib.errors import DocumentNotFound, SealBroken
+from chalicelib.errors import DocumentLost, DocumentNotFound, SealBroken
 from chalicelib.records import Document
 from chalicelib.settings import Settings
 from chalicelib.store import Item, Store, Value, When
@@ -24,8 +29,26 @@ from chalicelib.vault import Vault
 
 SEALED = ("name", "title")
 UNREADABLE = "(does not open with its key)"
+ORPHANED = "It was read with another upload of the same file, which is gone. Retry it: then it is read by itself."
 SUFFIX_CHARS = 10
 LIVE = When("present", "key")
+GONE_S = 14 * 86_400
+"""How long a deletion is remembered: the longest that a queue keeps the news of an upload."""
+SHARED = (
+    "state",
+    "title",
+    "language",
+    "pages",
+    "chunks",
+    "characters",
+    "skipped_pages",
+    "parts",
+    "parts_done",
+    "failure_code",
+    "failure",
+    "failure_page",
+)
+"""What a document shows of the one that has its bytes."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +84,24 @@ class Documents:
         return self.get(owner, document_id)
 
     def get(self, owner: str, document_id: str) -> Document:
-        """Return a document's row; DocumentNotFound."""
+        """Return a document as people see it: one with the same bytes as another is as far along as that. DocumentNotFound."""
+        return self._shown(self.row(owner, document_id))
+
+    def row(self, owner: str, document_id: str) -> Document:
+        """Return a document's row as it is stored. DocumentNotFound."""
         item = self._store.get(_registry(owner), document_id)
         if item is None:
             raise DocumentNotFound
         return self._opened(owner, item)
+
+    def _shown(self, document: Document) -> Document:
+        if not document.same_as:
+            return document
+        try:
+            original = self.row(document.owner, document.same_as)
+        except DocumentNotFound:
+            return replace(document, state="failed", failure_code=DocumentLost.__name__, failure=ORPHANED)
+        return replace(document, **{name: getattr(original, name) for name in SHARED})
 
     def list(self, owner: str, *, limit: int = 100, after: str = "") -> Listed:
         """Return documents, newest first, from behind the id `after`."""
@@ -73,11 +109,11 @@ class Documents:
         for document in self.all(owner, after):
             if len(found) == limit:
                 return Listed(found, found[-1].id)
-            found.append(document)
+            found.append(self._shown(document))
         return Listed(found)
 
     def all(self, owner: str, after: str = "") -> Iterator[Document]:
-        """Yield the owner's documents, newest first, read as needed."""
+        """Yield the owner's rows as they are stored, newest first, read as needed."""
         cursor = None
         while True:
             page = self._store.query(_registry(owner), last=after, newest_first=True, cursor=cursor)
@@ -91,6 +127,15 @@ class Documents:
         items = (self._store.get(_registry(owner), document_id) for document_id in document_ids)
         documents = [self._opened(owner, item) for item in items if item is not None]
         return {document.id: document.name for document in documents}
+
+    def sources(self, owner: str, document_ids: Collection[str]) -> tuple[str, ...]:
+        """Return the ids that the index knows these documents by: the ones that have their bytes. Unknown ids are left out."""
+        items = (self._store.get(_registry(owner), document_id) for document_id in document_ids)
+        return tuple(dict.fromkeys(str(item.get("same_as") or item["sk"]) for item in items if item is not None))
+
+    def copies(self, document: Document) -> Sequence[Document]:
+        """Return the rows of the documents that this one stands for, oldest first."""
+        return [other for other in self.all(document.owner) if other.same_as == document.id][::-1]
 
     def change(self, document: Document, when: Sequence[When] = (), **changes: Any) -> Document | None:
         """Change these fields of a row that is there; None when it is not, or a condition does not hold."""
@@ -109,9 +154,18 @@ class Documents:
 
     def delete(self, owner: str, document_id: str) -> None:
         """Delete the row, and with it the key of its name."""
+        self._store.put({"pk": _gone(owner), "sk": document_id, "expires_at": int(self._now()) + GONE_S})
         self._store.delete([(_registry(owner), document_id)])
 
+    def was_deleted(self, owner: str, document_id: str) -> bool:
+        """Whether there was a document with this id that was deleted lately."""
+        return self._store.get(_gone(owner), document_id) is not None
+
     # Which document stands for the same bytes
+
+    def fingerprint(self, owner: str, sha256: str) -> str:
+        """Return what equal bytes of one owner have in common: a keyed digest of their SHA-256 (hex)."""
+        return self._vault.fingerprint(owner, sha256)
 
     def claim(self, document: Document, fingerprint: str, instead_of: str = "") -> str:
         """Make this document stand for these bytes, or take that over from another; return the id that now does."""
@@ -126,6 +180,16 @@ class Documents:
         """Let go of the bytes that this document stood for."""
         if document.fingerprint and self._holds(document):
             self._store.delete([(_prints(document.owner), document.fingerprint)])
+
+    def claims(self, owner: str) -> Iterator[tuple[str, str]]:
+        """Yield every fingerprint with the id of the document that stands for it."""
+        cursor = None
+        while True:
+            page = self._store.query(_prints(owner), cursor=cursor)
+            yield from ((str(item["sk"]), str(item["document_id"])) for item in page.items)
+            cursor = page.cursor
+            if cursor is None:
+                return
 
     def _holds(self, document: Document) -> bool:
         held = self._store.get(_prints(document.owner), document.fingerprint)
@@ -152,6 +216,13 @@ class Documents:
             return UNREADABLE
 
 
+def unchanged(document: Document, *names: str) -> list[When]:
+    """Return the conditions that these fields of the row are still as in this record."""
+    plain = _plain(document)
+    stored = [_STORED.get(name, name) for name in names]
+    return [When("equals", name, plain[name]) if name in plain else When("absent", name) for name in stored]
+
+
 def file_key(owner: str, document_id: str, name: str) -> str:
     """Return where a document's file goes: its suffix tells the reader what it is, and nothing else of its name is in it."""
     suffix = PurePosixPath(name).suffix.lower()
@@ -161,6 +232,10 @@ def file_key(owner: str, document_id: str, name: str) -> str:
 
 def _registry(owner: str) -> str:
     return f"D#{owner}"
+
+
+def _gone(owner: str) -> str:
+    return f"G#{owner}"
 
 
 def _prints(owner: str) -> str:

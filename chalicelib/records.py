@@ -184,7 +184,8 @@ class Document:
     `key` is the file's in the platform's files: `documents/<owner>/<id>.<suffix>`, which says nothing of the name.
     `parts_done` of `parts` have been indexed under `generation`, the one being built; readers see `live_generation`.
     `pages` is None in formats without pages; `skipped_pages` held no text. `same_as` is the id of a document with the same
-    bytes, which answers for this one. `lease_until_ms` and `attempt` belong to whoever works on it.
+    bytes, which answers for this one. `lease_until_ms` belongs to whoever works on it; `attempts` counts those who began since
+    the last progress.
     """
 
     id: str
@@ -213,6 +214,7 @@ class Document:
     failure: str = ""
     failure_page: int | None = None
     lease_until_ms: int = 0
+    attempts: int = 0
     wrapped_key: bytes = field(default=b"", repr=False)
 
 
