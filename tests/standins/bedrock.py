@@ -1,4 +1,5 @@
-"""A stand-in for Amazon Bedrock, over real HTTP: ConverseStream's binary events, Converse's JSON, and the two lists.
+"""A stand-in for Amazon Bedrock, over real HTTP: ConverseStream's binary events, Converse's JSON, InvokeModel of the
+embedding models, and the two lists.
 
 Requests are checked against botocore's own service model. Answers are an echo unless scripted: in this process by
 `script()`, from another one by `POST /standin/script`. botocore comes here by AWS_ENDPOINT_URL_BEDROCK_RUNTIME and
@@ -24,7 +25,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel
 
-from tests.standins import eventstream
+from tests.standins import eventstream, invoke_model
 from tests.standins.bedrock_models import MODELS, PROFILES, Json
 from tests.standins.converse_checks import problem
 
@@ -218,6 +219,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse("MissingAuthenticationToken", 403, "Missing Authentication Token")
         elif len(parts) == 4 and parts[1] == "model" and parts[3] in ("converse", "converse-stream"):
             self._converse("ConverseStream" if parts[3] == "converse-stream" else "Converse", unquote(parts[2]), body)
+        elif len(parts) == 4 and parts[1] == "model" and parts[3] == "invoke":
+            self._invoke(unquote(parts[2]), json.loads(body))
         else:
             self._refuse("UnknownOperationException", 404, "")
 
@@ -273,6 +276,25 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(200, self._whole(members, behaviour))
         else:
             self._stream(request, behaviour)
+
+    def _invoke(self, model: str, members: Json) -> None:
+        """Make vectors. A scripted `reply` is the body as it stands; `cut_at` closes the connection after so many bytes."""
+        self.server.standin.record(Recorded("InvokeModel", {"modelId": model, **members}, self._connection()))
+        behaviour = self.server.standin.behaviour_for(model, members)
+        self._wait(behaviour.stall_s)
+        if behaviour.error:
+            status = behaviour.status or _status(_operation("InvokeModel"), behaviour.error)
+            self._refuse(behaviour.error, status, behaviour.message)
+        elif wrong := invoke_model.refusal(model, members):
+            self._refuse("ValidationException", 400, wrong)
+        elif behaviour.cut_at is not None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(behaviour.cut_at + 1))
+            self.end_headers()
+            self.wfile.write(b"{" * behaviour.cut_at)
+            self.close_connection = True
+        else:
+            self._json(200, invoke_model.answer(model, members) if behaviour.reply is None else json.loads(behaviour.reply))
 
     def _whole(self, members: Json, behaviour: Behaviour) -> Json:
         reply, behaviour = self._answer(members, behaviour)
