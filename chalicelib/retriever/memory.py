@@ -1,20 +1,25 @@
-"""A retriever in memory: exact cosine and BM25 over everything an owner has. For trials and tests."""
+"""A retriever in memory: exact cosine and BM25 over everything an owner has. For trials and tests.
+
+Words are not stemmed here; scores are made as the function `pai.search` of `pgvector` makes them.
+"""
 
 import math
-import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.embedder import Space, Vector
 from chalicelib.errors import EmbedderChanged
 from chalicelib.records import Chunk, Passage
 from chalicelib.retriever import Indexed, Indexing, Query, Removed, Retriever
+from chalicelib.retriever.passages import Hit, bounded, joined
+from chalicelib.retriever.words import words
 from chalicelib.settings import Settings
 
-WORD = re.compile(r"\w+")
 K1, B = 1.2, 0.75
+VECTOR_SHARE = 0.65
+FEEDBACK, FEEDBACK_CHUNKS = 0.35, 2
 
 
 def build(settings: Settings) -> Retriever:
@@ -47,12 +52,13 @@ class MemoryRetriever:
         self._lock = threading.Lock()
 
     def replace(self, indexing: Indexing, chunks: Sequence[Chunk], vectors: "Sequence[Vector[float]]", *, last: bool) -> None:
-        self._check(indexing.space)
         with self._lock:
+            self._check(indexing.space, vectors)
+            self._space = indexing.space
             shelf = self._shelves.setdefault((indexing.owner, indexing.document_id), _Shelf())
             entries = shelf.generations.setdefault(indexing.generation, {})
             for chunk, vector in zip(chunks, vectors, strict=True):
-                entries[chunk.ordinal] = _Entry(chunk, vector, Counter(_words(f"{chunk.context} {chunk.text}")))
+                entries[chunk.ordinal] = _Entry(chunk, vector, Counter(words(f"{chunk.context}\n{chunk.text}").split()))
             if last:
                 shelf.generations = {indexing.generation: entries}
                 shelf.live = indexing.generation
@@ -64,28 +70,24 @@ class MemoryRetriever:
         return Removed(len(entries), sum(len(entry.words) for entry in entries))
 
     def search(self, query: Query) -> Sequence[Passage]:
-        self._check(query.space)
-        entries = [
-            (document_id, entry)
-            for (owner, document_id), shelf in self._shelves.items()
-            if owner == query.owner and (not query.documents or document_id in query.documents)
-            for entry in shelf.entries.values()
+        with self._lock:
+            self._check(query.space, [query.vector])
+            entries = self._live(query.owner, query.documents)
+        if not entries:
+            return []
+        texts = [entry.words for _, entry in entries]
+        bm25 = _bm25(texts, Counter(words(query.text).split()))
+        top = max(bm25) or 1.0
+        vectors = [entry.vector for _, entry in entries]
+        similarities = [_dot(vector, query.vector) for vector in vectors]
+        of_words = [(1 - VECTOR_SHARE) * score / top for score in bm25]
+        moved = _fed_back(query.vector, vectors, [VECTOR_SHARE * s + w for s, w in zip(similarities, of_words, strict=True)])
+        scores = [w + VECTOR_SHARE * max(_dot(v, moved), 0.0) for v, w in zip(vectors, of_words, strict=True)]
+        hits = [
+            Hit(document_id, entry.chunk, score, similarity, words_score or None)
+            for (document_id, entry), score, similarity, words_score in zip(entries, scores, similarities, bm25, strict=True)
         ]
-        cosines = [sum(map(float.__mul__, entry.vector, query.vector)) for _, entry in entries]
-        scores = _bm25([entry.words for _, entry in entries], _words(query.text))
-        top = max(scores, default=0.0) or 1.0
-        passages = [
-            Passage(
-                str(entry.chunk.ordinal),
-                document_id,
-                (entry.chunk,),
-                (max(cosine, 0.0) + score / top) / 2,
-                cosine,
-                score or None,
-            )
-            for (document_id, entry), cosine, score in zip(entries, cosines, scores, strict=True)
-        ]
-        return sorted(passages, key=lambda passage: -passage.score)[: query.k]
+        return joined(sorted(hits, key=lambda hit: -hit.score), bounded(query.k))
 
     def chunks(self, owner: str, document_id: str, first: int = 0, last: int | None = None) -> Sequence[Chunk]:
         entries = self._shelves.get((owner, document_id), _Shelf()).entries
@@ -94,34 +96,49 @@ class MemoryRetriever:
         ]
 
     def inventory(self) -> Iterator[Indexed]:
-        for (owner, document_id), shelf in list(self._shelves.items()):
+        for (owner, document_id), shelf in sorted(self._shelves.items()):
             unfinished = sum(len(entries) for generation, entries in shelf.generations.items() if generation != shelf.live)
             yield Indexed(owner, document_id, shelf.live, len(shelf.entries), unfinished)
 
-    def _check(self, space: Space) -> None:
-        if self._space is None:
-            self._space = space
-        if space != self._space:
+    def _live(self, owner: str, documents: Sequence[str]) -> list[tuple[str, _Entry]]:
+        return [
+            (document_id, entry)
+            for (its_owner, document_id), shelf in self._shelves.items()
+            if its_owner == owner and (not documents or document_id in documents)
+            for entry in shelf.entries.values()
+        ]
+
+    def _check(self, space: Space, vectors: "Sequence[Vector[float]]") -> None:
+        if space != (self._space or space) or any(len(vector) != space.dimensions for vector in vectors):
             raise EmbedderChanged("The documents were indexed with another embedder. Index them anew: pai docs reindex.")
 
 
-def _words(text: str) -> list[str]:
-    return WORD.findall(text.lower())
+def _dot(a: "Sequence[float]", b: "Sequence[float]") -> float:
+    return sum(map(float.__mul__, a, b))
 
 
-def _bm25(texts: Sequence[Counter[str]], query: Sequence[str]) -> list[float]:
-    """Return each text's BM25 score, as Lucene computes it."""
-    lengths = [sum(words.values()) for words in texts]
-    average = sum(lengths) / len(lengths) if lengths else 1.0
+def _fed_back(vector: "Vector[float]", vectors: "Sequence[Vector[float]]", scores: Sequence[float]) -> list[float]:
+    """Return a question's vector moved towards those of the best chunks: Rocchio's feedback, of unit length."""
+    best = sorted(range(len(vectors)), key=lambda index: -scores[index])[:FEEDBACK_CHUNKS]
+    middle = [sum(values) / len(best) for values in zip(*(vectors[index] for index in best), strict=True)]
+    moved = [(1 - FEEDBACK) * own + FEEDBACK * other for own, other in zip(vector, middle, strict=True)]
+    length = math.hypot(*moved) or 1.0
+    return [value / length for value in moved]
+
+
+def _bm25(texts: Sequence[Mapping[str, int]], query: Mapping[str, int]) -> list[float]:
+    """Return each text's BM25 score, as Lucene computes it; a word asked twice counts twice."""
+    lengths = [sum(text.values()) for text in texts]
+    average = sum(lengths) / len(lengths) or 1.0
     weights = {}
-    for word in {*query}:
-        having = sum(word in words for words in texts)
-        weights[word] = math.log(1 + (len(texts) - having + 0.5) / (having + 0.5))
+    for word, times in query.items():
+        having = sum(word in text for text in texts)
+        weights[word] = times * math.log(1 + (len(texts) - having + 0.5) / (having + 0.5))
     return [
         sum(
-            weights[word] * words[word] / (words[word] + K1 * (1 - B + B * length / average))
-            for word in query
-            if word in words
+            weight * text[word] / (text[word] + K1 * (1 - B + B * length / average))
+            for word, weight in weights.items()
+            if word in text
         )
-        for words, length in zip(texts, lengths, strict=True)
+        for text, length in zip(texts, lengths, strict=True)
     ]

@@ -1,0 +1,33 @@
+"""How long a question may wait for a database that was asleep. Who asks says so; the transports keep to it.
+
+    with patience(8):
+        library.search(…)
+
+What is not said to be impatient waits up to a minute, which is more than a sleeping Aurora takes. A thread that a patient one
+starts begins with a minute of its own.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+WAIT_S = 60.0
+
+_ends: ContextVar[float | None] = ContextVar("patience", default=None)
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Let everything in this block, taken together, wait no longer than this."""
+    token = _ends.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _ends.reset(token)
+
+
+def patience_left() -> float:
+    """Return how many seconds may still be waited, from now on."""
+    ends = _ends.get()
+    return WAIT_S if ends is None else max(0.0, ends - time.monotonic())
