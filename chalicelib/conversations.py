@@ -14,7 +14,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from secrets import randbits
@@ -24,7 +24,7 @@ from ulid import ULID
 
 from chalicelib.clock import iso
 from chalicelib.errors import ConversationNotFound, MessageNotFound, PaiError, SealBroken
-from chalicelib.records import Conversation, Message, Span, Turn, TurnOptions, Usage
+from chalicelib.records import Citation, Conversation, Message, Retrieval, RetrievalOptions, Span, Turn, TurnOptions, Usage
 from chalicelib.settings import Settings
 from chalicelib.store import Item, Page, Store, Value, When
 from chalicelib.vault import Box, Vault
@@ -418,9 +418,10 @@ PLAIN_RESULT = ("failure_code", "failure", "model", "stop_reason")
 def _message_item(box: Box, message: Message) -> dict[str, Value]:
     sk = f"M#{message.id}"
     plain = {name: getattr(message, name) for name in PLAIN + PLAIN_RESULT}
-    asked = {name: value for name, value in vars(message.options).items() if value is not None}
-    numbers = {**_given(vars(message.usage)), **asked}
+    numbers = {**_given(vars(message.usage)), **_asked(message.options)}
     item = {"pk": box.pk, "sk": sk, **_given(plain), "content": box.seal(sk, "content", message.content)}
+    if message.retrieval != Retrieval():
+        item["sources"] = box.seal(sk, "sources", _sources(message))
     return {**item, **({"numbers": json.dumps(numbers, separators=(",", ":"))} if numbers else {})}
 
 
@@ -429,9 +430,33 @@ def _message(box: Box, item: Item) -> Message:
     known: dict[str, Any] = {name: item[name] for name in PLAIN + PLAIN_RESULT if name in item}
     if "numbers" in item:
         numbers = json.loads(str(item["numbers"]))
-        known["options"] = TurnOptions(**{name: numbers[name] for name in TurnOptions.__match_args__ if name in numbers})
+        known["options"] = _options(numbers)
         known["usage"] = Usage(**{name: numbers[name] for name in Usage.__match_args__ if name in numbers})
+    if "sources" in item:
+        sources = json.loads(box.open(sk, "sources", _bytes(item["sources"])))
+        known["retrieval"] = Retrieval(**sources["retrieval"])
+        known["citations"] = tuple(Citation(**citation) for citation in sources["citations"])
     return Message(id=sk[2:], content=box.open(sk, "content", _bytes(item["content"])), **known)
+
+
+def _asked(options: TurnOptions) -> dict[str, Any]:
+    """Return what a question asks of model and library, without what is as always."""
+    asked = {name: value for name, value in vars(options).items() if name != "retrieval" and value is not None}
+    return asked if options.retrieval == RetrievalOptions() else {**asked, "retrieval": asdict(options.retrieval)}
+
+
+def _options(numbers: Mapping[str, Any]) -> TurnOptions:
+    given = {name: numbers[name] for name in TurnOptions.__match_args__ if name in numbers}
+    if "retrieval" in given:
+        retrieval = given["retrieval"]
+        given["retrieval"] = RetrievalOptions(**{**retrieval, "documents": tuple(retrieval["documents"])})
+    return TurnOptions(**given)
+
+
+def _sources(message: Message) -> str:
+    """Return what an answer rests on, as it is sealed: quotes and names are content."""
+    sources = {"retrieval": asdict(message.retrieval), "citations": [asdict(citation) for citation in message.citations]}
+    return json.dumps(sources, ensure_ascii=False, separators=(",", ":"))
 
 
 def _given(values: dict[str, Value]) -> dict[str, Value]:

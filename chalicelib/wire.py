@@ -9,8 +9,8 @@ from typing import Any
 from chalicelib.chat.turn import Answered, Ask
 from chalicelib.conversations import Deleted, title_of
 from chalicelib.errors import BadRequest
-from chalicelib.http import Reply, Request
-from chalicelib.records import Conversation, Message, ModelInfo, TurnOptions
+from chalicelib.http import Fields, Reply, Request
+from chalicelib.records import Citation, Conversation, Message, ModelInfo, RetrievalOptions, TurnOptions
 
 MESSAGE_CHARS = 100_000
 MESSAGE_BYTES = 300_000
@@ -18,6 +18,8 @@ TITLE_CHARS = 200
 LABEL_CHARS = 256
 ID_CHARS = 64
 MOST_TOKENS = 200_000
+MOST_PASSAGES = 20
+MOST_DOCUMENTS = 100
 
 Json = dict[str, Any]
 
@@ -35,8 +37,34 @@ def ask(request: Request) -> Ask:
             model=fields.text("model", longest=LABEL_CHARS, default="") or None,
             max_tokens=fields.whole("max_tokens", least=1, most=MOST_TOKENS),
             temperature=fields.number("temperature", least=0, most=1),
+            retrieval=_retrieval(fields.members.get("retrieval")),
         ),
     )
+
+
+def _retrieval(given: object) -> RetrievalOptions:
+    """Return what a request asks of the documents; BadRequest names a member as `retrieval.top_k`."""
+    if given is None:
+        return RetrievalOptions()
+    if not isinstance(given, dict):
+        raise BadRequest("retrieval", 'must be an object: {"top_k", "documents", "off"}')
+    members = Fields({f"retrieval.{name}": value for name, value in given.items()})
+    off = given.get("off") or False
+    if not isinstance(off, bool):
+        raise BadRequest("retrieval.off", "must be true or false")
+    top_k = members.whole("retrieval.top_k", least=1, most=MOST_PASSAGES) or RetrievalOptions.top_k
+    return RetrievalOptions(top_k, document_ids("retrieval.documents", given.get("documents")), off, asked=True)
+
+
+def document_ids(name: str, given: object) -> tuple[str, ...]:
+    """Return a list of documents' ids, each once; BadRequest names the field."""
+    if given is None:
+        return ()
+    if not isinstance(given, list) or not all(isinstance(item, str) and 0 < len(item) <= ID_CHARS for item in given):
+        raise BadRequest(name, "must be a list of document ids")
+    if len(given) > MOST_DOCUMENTS:
+        raise BadRequest(name, f"must name {MOST_DOCUMENTS} documents at most")
+    return tuple(dict.fromkeys(given))
 
 
 def new_conversation(request: Request) -> tuple[Conversation, str]:
@@ -58,7 +86,7 @@ def idempotency_body(request: Request) -> str:
 
 
 def answered(turn: Answered) -> Reply:
-    """Return the reply of /chat. Documents are not consulted, so there are no citations."""
+    """Return the reply of /chat."""
     answer = turn.answer
     body = {
         "conversation_id": turn.conversation_id,
@@ -68,10 +96,15 @@ def answered(turn: Answered) -> Reply:
         "message_id": answer.id,
         "turn_id": answer.parent_id,
         "stop_reason": answer.stop_reason,
-        "citations": [],
-        "retrieval": {"status": "off", "passages": 0},
+        **sources(answer),
     }
-    return Reply(body, log={"model": answer.model, "stop_reason": answer.stop_reason, **usage(answer)})
+    log = {"model": answer.model, "stop_reason": answer.stop_reason, "retrieval": answer.retrieval.status, **usage(answer)}
+    return Reply(body, log=log)
+
+
+def sources(answer: Message) -> Json:
+    """Return what an answer rests on."""
+    return {"citations": [vars(citation) for citation in answer.citations], "retrieval": vars(answer.retrieval)}
 
 
 def usage(answer: Message) -> Json:
@@ -131,7 +164,8 @@ def message_json(message: Message, *, answered: bool = True, now_ms: int = 0) ->
         "parent_id": message.parent_id or None,
     }
     if message.role == "assistant":
-        return body | {"model": message.model, "stop_reason": message.stop_reason, "usage": usage(message)}
+        about = {"model": message.model, "stop_reason": message.stop_reason, "usage": usage(message)}
+        return body | about | sources(message)
     if message.state is None or answered:
         return body
     if message.state == "running" and message.lease_until_ms >= now_ms:
@@ -176,7 +210,13 @@ def markdown(header: Conversation, messages: Iterable[Message], *, first_page: b
     for message in messages:
         who = "You" if message.role == "user" else f"PAI ({message.model})"
         parts.append(f"## {who} · {message.created_at}\n\n{message.content}")
+        parts += [_cited(citation) for citation in message.citations]
     return "\n\n".join(parts) + "\n"
+
+
+def _cited(citation: Citation) -> str:
+    page = "" if citation.page is None else f", page {citation.page}"
+    return f"> [{citation.marker}] {citation.name}{page}: “{' '.join(citation.quote.split())}”"
 
 
 def _heading(header: Conversation) -> list[str]:

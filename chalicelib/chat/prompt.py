@@ -1,26 +1,47 @@
 """From a turn to what the model sees: pure functions.
 
 The history is cut to a token budget, oldest first, in whole exchanges (a question with its answer), so that no answer
-stands there without its question.
+stands there without its question. What the documents say comes with the question itself, so that everything before it is
+the same from turn to turn, which is what a model's prompt cache needs.
 """
 
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from chalicelib.llm import Request, Said
-from chalicelib.records import Message, Turn
+from chalicelib.records import Message, Passage, Retrieval, Turn
 from chalicelib.settings import Settings
 
 MESSAGE_TOKENS = 4
 """What a chat template adds to each message: its role and its marks."""
 
 
-def request_for(turn: Turn, settings: Settings) -> Request:
+@dataclass(frozen=True)
+class Findings:
+    """What the library gave for a turn. `passages` are those that the model is shown, numbered from 1 in this order.
+
+    `shown` is the question as the model is shown it, passages and all; empty is as it was asked. `answer`, if any, is the
+    answer already, and no model is asked.
+    """
+
+    retrieval: Retrieval = field(default_factory=Retrieval)
+    passages: tuple[Passage, ...] = ()
+    shown: str = ""
+    answer: str = ""
+
+
+NOTHING_ASKED = Findings()
+
+
+def request_for(turn: Turn, settings: Settings, findings: Findings = NOTHING_ASKED) -> Request:
     """Return what to ask the model for this turn."""
-    shown = within_budget(turn.history, settings.history_tokens)
+    reserved = settings.passage_tokens if findings.passages else 0
+    shown = within_budget(turn.history, settings.history_tokens - reserved)
     options = turn.question.options
+    question = replace(turn.question, content=findings.shown or turn.question.content)
     return Request(
-        messages=alternating([*shown, turn.question]),
+        messages=alternating([*shown, question]),
         system=turn.conversation.system_prompt or settings.system_prompt,
         model=options.model,
         max_tokens=options.max_tokens or settings.max_tokens,

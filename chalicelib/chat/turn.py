@@ -1,7 +1,8 @@
 """What happens to a question: one engine, whoever waits for the answer.
 
     begin     read the conversation, store the user's message: it is the turn, and carries state, lease and the answer's id
-    run_turn  ask the model, hand its words to the sink, store the answer, move the conversation on
+    run_turn  look into the documents, ask the model, hand its words to the sink, store the answer with its citations,
+              move the conversation on
 
 `run_turn` needs nothing but what is stored. A turn whose runner dies has a lease that runs out, and can be taken up again;
 the answer's id is fixed from the start and written once, so that two runners can't answer twice.
@@ -23,6 +24,7 @@ from chalicelib.conversations import Conversations, answer_id, new_message_id, t
 from chalicelib.errors import (
     ConversationNotFound,
     InternalError,
+    LibraryOff,
     MessageNotFound,
     ModelError,
     ModelInterrupted,
@@ -32,13 +34,15 @@ from chalicelib.errors import (
     TurnRunning,
 )
 from chalicelib.llm import LLM, Finish, Request, Text
-from chalicelib.records import Conversation, Message, Turn, TurnOptions, Usage
+from chalicelib.records import Citation, Conversation, Message, Retrieval, Turn, TurnOptions, Usage
 from chalicelib.settings import Settings
 
 HISTORY_MESSAGES = 40
 """Newest messages read for a turn: what bounds its cost. The token budget cuts further."""
 LEASE_SLACK_S = 15
 """What a runner may need beyond its deadline to store what it has."""
+ITSELF = "pai"
+"""The model's name in an answer that needed none."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,14 @@ class Sink(Protocol):
     def text(self, delta: str) -> None: ...
 
 
+class Sources(Protocol):
+    """What the owner's documents have for a turn: chat.sources, where documents are kept."""
+
+    def find(self, turn: Turn) -> prompt.Findings: ...
+
+    def cite(self, answer: str, question: str, findings: prompt.Findings) -> tuple[str, tuple[Citation, ...]]: ...
+
+
 class Collect:
     """The sink of a caller who waits for the whole answer: the answer itself is all it wants."""
 
@@ -87,7 +99,7 @@ class Collect:
 
 
 class TurnEngine:
-    """Runs turns over a repository and a model."""
+    """Runs turns over a repository, a model and, where documents are kept, what they say."""
 
     def __init__(
         self,
@@ -96,15 +108,22 @@ class TurnEngine:
         llm: LLM,
         settings: Settings,
         now: Callable[[], float] = time.time,
+        sources: Sources | None = None,
     ) -> None:
         self._conversations = conversations
         self._claims = claims
         self._llm = llm
         self._settings = settings
         self._now = now
+        self._sources = sources
 
     def ask(self, owner: str, ask: Ask, sink: Sink, wish: Claim | None = None) -> Answered:
-        """Answer a request: with `wish` (an Idempotency-Key), only once however often it comes."""
+        """Answer a request: with `wish` (an Idempotency-Key), only once however often it comes.
+
+        Raises LibraryOff for a question to certain documents where none are kept.
+        """
+        if self._sources is None and ask.options.retrieval.documents and not ask.options.retrieval.off:
+            raise LibraryOff
         turn = self._claimed_turn(owner, ask, wish) if wish else self.begin(owner, ask)
         if isinstance(turn, Answered):
             return turn
@@ -186,23 +205,37 @@ class TurnEngine:
         return answer if stored else self._conversations.message(turn.conversation, answer.id)
 
     def _answer(self, turn: Turn, sink: Sink) -> Message:
+        deadline = time.monotonic() + self._settings.deadline_s
+        findings = self._sources.find(turn) if self._sources else prompt.NOTHING_ASKED
+        if findings.answer:
+            sink.text(findings.answer)
+            return self._message(turn, findings.answer, (), Finish(Usage(), "end", ITSELF), findings.retrieval)
         pieces: list[str] = []
-        finish = self._generate(prompt.request_for(turn, self._settings), sink, pieces)
+        finish = self._generate(prompt.request_for(turn, self._settings, findings), sink, pieces, deadline)
+        text = _joined(pieces)
+        cited = self._sources.cite(text, turn.question.content, findings) if self._sources else (text, ())
+        return self._message(turn, *cited, finish, findings.retrieval)
+
+    def _message(
+        self, turn: Turn, text: str, citations: tuple[Citation, ...], finish: Finish, retrieval: Retrieval
+    ) -> Message:
         return Message(
             id=turn.question.answer_id,
             role="assistant",
-            content=_joined(pieces),
+            content=text,
             created_at=iso(self._now()),
             parent_id=turn.question.id,
             branch=turn.question.branch,
             model=finish.model,
             usage=finish.usage,
             stop_reason=finish.stop_reason,
+            citations=citations,
+            retrieval=retrieval,
         )
 
-    def _generate(self, request: Request, sink: Sink, pieces: list[str]) -> Finish:
+    def _generate(self, request: Request, sink: Sink, pieces: list[str], deadline: float) -> Finish:
         """Draw the answer from the model into `pieces` and the sink, until it ends or the deadline is over."""
-        deadline = time.monotonic() + self._settings.deadline_s
+        request = replace(request, timeout_s=max(deadline - time.monotonic(), 0))
         with closing(self._llm.stream(request)) as events:
             try:
                 for event in events:
