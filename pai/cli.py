@@ -14,6 +14,11 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "chat": ("chat", "Talk with PAI, message by message."),
         "ask": ("ask", "Ask one question; print the answer and nothing else."),
         "conversations": ("conversations", "List, read, search, rename, export and delete conversations."),
+        "docs": ("docs", "Add, list and remove the documents that PAI answers from."),
+        "search": (
+            "search",
+            "Print the passages of the documents that fit a question.",
+        ),
         "presets": ("presets", "Keep named system prompts, each with its model and limits."),
         "use": ("use", "Say which PAI to talk with, and with which key."),
     },
@@ -75,7 +80,7 @@ def main() -> None:
       1    no answer: the server or the model failed, or nothing answers
       2    wrong usage, or something saved or given that can't be
       3    no API key, or one that is not accepted
-      4    there is no such conversation
+      4    there is no such conversation or document
       130  interrupted by Ctrl-C
     """
     if isinstance(sys.stdout, TextIOWrapper):  # what this terminal's encoding lacks becomes a ?, not a crash

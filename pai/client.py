@@ -6,7 +6,7 @@ The key goes into one header and nowhere else: not into errors, not into a repr.
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, Self, TypedDict, TypeVar, cast
 from urllib.parse import quote
@@ -27,14 +27,35 @@ PAGE = 100
 """What the server lists at once, at most."""
 ID_CHARS = 32
 """Text of at least this length is taken for a whole id."""
+LIBRARY_S = 60.0
+"""How long a request about documents is repeated while the database wakes, or somebody else works on the document."""
 
 ExportFormat = Literal["json", "markdown"]
 Shape = TypeVar("Shape")
+Reply = TypeVar("Reply")
 
 
 class TokenUsage(TypedDict):
     input_tokens: int
     output_tokens: int
+
+
+class Citation(TypedDict):
+    """What bears out an answer at its marker; `page` is None in documents without pages."""
+
+    marker: int
+    document_id: str
+    name: str
+    page: int | None
+    quote: str
+    score: float
+
+
+class Retrieved(TypedDict):
+    """Whether documents were consulted: used, empty, off or failed."""
+
+    status: str
+    passages: int
 
 
 class ChatReply(TypedDict):
@@ -43,6 +64,8 @@ class ChatReply(TypedDict):
     usage: TokenUsage
     model: str
     stop_reason: NotRequired[str]
+    citations: NotRequired[list[Citation]]
+    retrieval: NotRequired[Retrieved]
 
 
 class Created(TypedDict):
@@ -62,6 +85,7 @@ class WireMessage(TypedDict):
     timestamp: str
     state: NotRequired[Literal["running", "failed"]]
     error: NotRequired[WireError]
+    citations: NotRequired[list[Citation]]
 
 
 class WireConversation(TypedDict):
@@ -106,6 +130,71 @@ class Models(TypedDict):
     items: list[Model]
 
 
+class Parts(TypedDict):
+    parts_done: int
+    parts: int
+
+
+class Failure(TypedDict):
+    Code: str
+    Message: str
+    page: NotRequired[int | None]
+
+
+class Document(TypedDict):
+    """A document, and how far it has come; `same_as` is the id of another with the same bytes."""
+
+    document_id: str
+    name: str
+    state: Literal["waiting", "reading", "embedding", "ready", "failed"]
+    content_type: NotRequired[str]
+    bytes: NotRequired[int]
+    pages: NotRequired[int | None]
+    chunks: NotRequired[int]
+    characters: NotRequired[int]
+    skipped_pages: NotRequired[list[int]]
+    language: NotRequired[str | None]
+    title: NotRequired[str | None]
+    progress: NotRequired[Parts | None]
+    error: NotRequired[Failure | None]
+    same_as: NotRequired[str | None]
+    created_at: NotRequired[str]
+    updated_at: NotRequired[str]
+
+
+class Documents(TypedDict):
+    items: list[Document]
+    next_cursor: str | None
+
+
+class Place(TypedDict):
+    """Where a file goes: `method` to `url`, as a form with these fields (POST) or under these headers (PUT)."""
+
+    url: str
+    method: str
+    fields: NotRequired[dict[str, str] | None]
+    headers: NotRequired[dict[str, str] | None]
+
+
+class Upload(TypedDict):
+    document_id: str
+    upload: Place
+    expires_at: str
+
+
+class Passage(TypedDict):
+    passage_id: str
+    document_id: str
+    name: str
+    page: int | None
+    text: str
+    score: float
+
+
+class Found(TypedDict):
+    passages: list[Passage]
+
+
 @dataclass(frozen=True)
 class Question:
     """What POST /chat asks. Asked again with the same `idempotency_key` it is still one question with one answer."""
@@ -118,6 +207,7 @@ class Question:
     max_tokens: int | None = None
     temperature: float | None = None
     parent_id: str | None = None
+    retrieval: Mapping[str, Any] | None = None
     idempotency_key: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def body(self) -> dict[str, Any]:
@@ -183,19 +273,7 @@ class Client:
         `on_wait(seconds, error)` is called before each pause.
         """
         headers = {"Idempotency-Key": question.idempotency_key}
-        tries, waited_s = 0, 0.0
-        while True:
-            tries += 1
-            try:
-                return self._json(ChatReply, "POST", "/chat", json=question.body(), headers=headers)
-            except ClientError as error:
-                pause_s = pause_before_retry(error, tries, waited_s)
-                if pause_s is None:
-                    raise
-                if on_wait:
-                    on_wait(pause_s, error)
-            time.sleep(pause_s)
-            waited_s += pause_s
+        return patiently(lambda: self._json(ChatReply, "POST", "/chat", json=question.body(), headers=headers), on_wait)
 
     def create_conversation(self, *, user_id: str | None = None, initial_message: str | None = None) -> Created:
         body = _given({"user_id": user_id, "initial_message": initial_message})
@@ -271,6 +349,40 @@ class Client:
             text += f"\n{page.text}"
         return text
 
+    def begin_upload(self, filename: str, content_type: str, size_bytes: int) -> Upload:
+        """Announce a file; the reply says where to send it."""
+        body = {"filename": filename, "content_type": content_type, "bytes": size_bytes}
+        return self._json(Upload, "POST", "/upload", json=body)
+
+    def documents(self, *, limit: int = PAGE, cursor: str | None = None) -> Documents:
+        """Return up to `limit` documents, newest first, in as many requests as needed."""
+        found: list[Document] = []
+        while True:
+            query = _given({"limit": min(limit - len(found), PAGE), "cursor": cursor})
+            page = self._json(Documents, "GET", "/documents", params=query)
+            found += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None or len(found) >= limit:
+                return {"items": found, "next_cursor": cursor}
+
+    def document(self, document_id: str) -> Document:
+        return self._json(Document, "GET", _document_path(document_id))
+
+    def delete_document(self, document_id: str, on_wait: OnWait | None = None) -> dict[str, Any]:
+        """Delete for good; return the receipt. Waits for a moment while the document is being read."""
+        return patiently(lambda: self._json(dict, "DELETE", _document_path(document_id)), on_wait, LIBRARY_S)
+
+    def retry_document(self, document_id: str) -> Document:
+        """Have a document that failed read again."""
+        return self._json(Document, "POST", f"{_document_path(document_id)}/retry")
+
+    def search(
+        self, query: str, *, top_k: int | None = None, documents: Sequence[str] = (), on_wait: OnWait | None = None
+    ) -> Found:
+        """Return the passages that fit best. Waits while the database wakes."""
+        body = _given({"query": query, "top_k": top_k, "documents": list(documents) or None})
+        return patiently(lambda: self._json(Found, "POST", "/search", json=body), on_wait, LIBRARY_S)
+
     def health(self) -> dict[str, Any]:
         return self._json(dict, "GET", "/health")
 
@@ -334,10 +446,27 @@ def error_of(response: httpx.Response) -> ClientError:
     )
 
 
-def pause_before_retry(error: ClientError, tries: int, waited_s: float) -> float | None:
-    """Return how long to wait before the question is asked again, or None when to give up."""
+def patiently(call: Callable[[], Reply], on_wait: OnWait | None = None, patience_s: float = PATIENCE_S) -> Reply:
+    """Return what a call returns, repeated for as long as its errors say when to."""
+    tries, waited_s = 0, 0.0
+    while True:
+        tries += 1
+        try:
+            return call()
+        except ClientError as error:
+            pause_s = pause_before_retry(error, tries, waited_s, patience_s)
+            if pause_s is None:
+                raise
+            if on_wait:
+                on_wait(pause_s, error)
+        time.sleep(pause_s)
+        waited_s += pause_s
+
+
+def pause_before_retry(error: ClientError, tries: int, waited_s: float, patience_s: float = PATIENCE_S) -> float | None:
+    """Return how long to wait before the request is made again, or None when to give up."""
     pause_s = error.retry_after_s
-    if pause_s is None or tries >= MOST_TRIES or waited_s + pause_s > PATIENCE_S:
+    if pause_s is None or tries >= MOST_TRIES or waited_s + pause_s > patience_s:
         return None
     return pause_s
 
@@ -377,8 +506,15 @@ def _text(body: Mapping[str, Any], name: str) -> str:
 
 
 def _path(conversation_id: str) -> str:
-    name = quote(conversation_id, safe="").replace(".", "%2E")  # so that ".." stays a name
-    return f"/conversations/{name}"
+    return f"/conversations/{_segment(conversation_id)}"
+
+
+def _document_path(document_id: str) -> str:
+    return f"/documents/{_segment(document_id)}"
+
+
+def _segment(name: str) -> str:
+    return quote(name, safe="").replace(".", "%2E")  # so that ".." stays a name
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

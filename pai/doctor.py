@@ -23,7 +23,7 @@ from chalicelib.llm import LLM, Finish, Request, Said
 from chalicelib.settings import Settings
 from chalicelib.wiring import Parts
 from pai.home import Home, check_format, running_server
-from pai.local import ollama
+from pai.local import catalogue, ollama
 from pai.ring import first_digest, state
 
 NEEDED_BYTES = 500 * 1024 * 1024
@@ -80,6 +80,9 @@ def local_checks(ours: Parts, home: Home, port: int) -> Iterator[tuple[str, Chec
     yield "store", lambda: check_store(home)
     yield "api key", lambda: check_first_key(ours, home)
     yield "model", lambda: check_model(ours.llm)
+    if ours.settings.retriever != "none":
+        yield "embedder", lambda: check_embedder(ours)
+        yield "documents", lambda: check_library(ours) if any(home.files.rglob("*")) else "none yet"
     yield "ollama", check_ollama
     yield "server", lambda: check_server(home, port)
 
@@ -95,6 +98,9 @@ def cloud_checks(ours: Parts) -> Iterator[tuple[str, Check]]:
         yield name, partial(check_part, result)
     yield "api keys", lambda: check_api_keys(ours, ours.settings.stage)
     yield "model access", lambda: check_model_access(ours.llm)
+    if ours.settings.retriever != "none":
+        yield "embedder access", lambda: check_embedder_access(ours)
+        yield "documents", lambda: check_library(ours)
 
 
 def check_python() -> str:
@@ -201,6 +207,23 @@ def check_model(llm: LLM) -> str:
     return ", ".join(model.name for model in llm.models())
 
 
+def check_embedder(ours: Parts) -> str:
+    """See that what makes the vectors is there, without fetching it: the server does that when it is first needed."""
+    space = ours.embedder.space
+    if ours.settings.embedder == "pai.local.minilm":
+        folder = catalogue.models_folder(ours.settings)
+        if not all(catalogue.installed(file, folder) for file in catalogue.find("minilm").files):
+            return f"{space.model} is to be fetched: the first document does it, or `pai models fetch minilm`"
+    return f"{space.model}, {space.dimensions} dimensions"
+
+
+def check_library(ours: Parts) -> str:
+    """Count what the index has."""
+    entries = list(ours.retriever.inventory())
+    passages = sum(entry.chunks for entry in entries)
+    return f"{len(entries):,} in the index, with {passages:,} passages"
+
+
 def check_ollama() -> str:
     models = ollama.find()
     if not models:
@@ -264,3 +287,9 @@ def check_model_access(llm: LLM) -> str:
         if isinstance(event, Finish):
             return f"{event.model} answers"
     raise Wrong("The model said nothing.")
+
+
+def check_embedder_access(ours: Parts) -> str:
+    """Have the embedder make a vector."""
+    ours.embedder.embed(["doctor"], "query")
+    return f"{ours.embedder.space.model} answers"

@@ -5,12 +5,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from chalice.config import Config
 
 from chalicelib.errors import BadRequest, PaiError
 from chalicelib.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from chalice.config import Config
 
 LOCAL = "local"
 
@@ -52,8 +55,10 @@ def project_folder() -> Path:
     raise StageError("Here is no app.py with a .chalice/config.json. Change to the folder that PAI was cloned to.")
 
 
-def stage_config(stage: str) -> Config:
+def stage_config(stage: str) -> "Config":
     """Return Chalice's view of a stage; `StageError` when the file is broken or has no such stage."""
+    from chalice.config import Config  # takes a while, and most commands need no stage
+
     path = project_folder() / ".chalice" / "config.json"
     try:
         content = json.loads(path.read_text())

@@ -1,5 +1,6 @@
 """The subcommands of `pai`, one file each, and what those that talk with a server share."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -8,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from pai.config import Preset, find_key, load_config, resolve_address
-from pai.terminal.screen import print_error, print_json
+from pai.terminal.screen import Say, print_error, print_json
 
 if TYPE_CHECKING:
-    from pai.client import Client, ClientError
+    from pai.client import Client, ClientError, OnWait
 
 Command = Callable[..., Any]
 
@@ -137,3 +138,18 @@ def read_text(file: TextIO) -> str:
         return file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{file.name} can't be read as UTF-8 text: {error}.") from error
+
+
+def make_sure(question: str, otherwise: str = "Nothing was deleted.") -> None:
+    """Ask whether something is meant that can't be undone; end the command unless it is."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise click.UsageError("There is nobody to ask whether this is meant; add --yes.")
+    if not click.confirm(question, err=True):
+        raise click.ClickException(otherwise)
+
+
+def on_wait(say: Say) -> "OnWait":
+    """Return what tells a person, beside the spinner, why a request is made again."""
+    from pai.terminal.replies import retrying
+
+    return lambda pause_s, error: say(retrying(pause_s, error))

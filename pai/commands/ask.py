@@ -1,22 +1,42 @@
 """`pai ask`: one question, one answer; made for pipes."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from pai.commands import asking_options, chosen_conversation, connected, json_option, url_option
+from pai.commands import asking_options, chosen_conversation, connected, json_option, on_wait, url_option
 from pai.config import Preset
 from pai.terminal.pipe import piped_text
-from pai.terminal.screen import print_answer, print_json, print_note, waiting
+from pai.terminal.screen import Say, print_answer, print_citations, print_json, print_note, waiting
+
+if TYPE_CHECKING:
+    from pai.client import Client
 
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[QUESTION]...")
+@click.option(
+    "--doc", "docs", metavar="FILE|ID|NAME", multiple=True, help="Answer from this document. May be given several times."
+)
+@click.option("--no-docs", is_flag=True, help="Answer without looking into the documents.")
 @asking_options
 @url_option
 @json_option
 def ask(
-    words: tuple[str, ...], preset: Preset, conversation: str | None, latest: bool, url: str | None, as_json: bool
+    words: tuple[str, ...],
+    docs: tuple[str, ...],
+    no_docs: bool,
+    preset: Preset,
+    conversation: str | None,
+    latest: bool,
+    url: str | None,
+    as_json: bool,
 ) -> None:
     """Ask one question; print the answer and nothing else.
+
+    An answer that rests on documents is followed by their words that bear it out. A FILE that PAI does not have yet is
+    added first, and stays.
 
     What is piped in follows the question. The answer goes to stdout, everything else to stderr, and the exit status tells
     whether there is an answer (`pai --help` lists them). A question that meets a busy server is asked again for half a
@@ -28,13 +48,16 @@ def ask(
       git diff | pai ask "Write a commit message for this change."
       pai ask --json --max-tokens 50 "Name a colour." | jq -r .message
       pai ask -c "And another one?"
+      pai ask --doc lease.pdf "What does it say about pets?"
     """
     from pai.client import Question
-    from pai.terminal.replies import cut_off, retrying
+    from pai.terminal.replies import cut_off, unsure
 
     text = "\n\n".join(filter(None, (" ".join(words), piped_text())))
     if not text.strip():
         raise click.UsageError("There is no question: give one, or pipe one in.")
+    if docs and no_docs:
+        raise click.UsageError("--doc and --no-docs are two answers to one question.")
     with connected(url, as_json=as_json) as client, waiting() as show:
         question = Question(
             message=text,
@@ -43,11 +66,26 @@ def ask(
             model=preset.model,
             max_tokens=preset.max_tokens,
             temperature=preset.temperature,
+            retrieval=_retrieval(client, docs, no_docs=no_docs, say=show),
         )
-        reply = client.chat(question, lambda pause_s, error: show(retrying(pause_s, error)))
+        reply = client.chat(question, on_wait(show))
     if as_json:
         print_json(reply)
     else:
         print_answer(reply["message"])
+        print_citations(reply.get("citations", ()))
+    if doubt := unsure(reply):
+        print_note(doubt)
     if cut := cut_off(reply):
         print_note(f"The answer is {cut}; `pai ask -c 'Go on.'` continues it.")
+
+
+def _retrieval(client: "Client", docs: tuple[str, ...], *, no_docs: bool, say: Say) -> Mapping[str, Any] | None:
+    """Return what the request says of documents; nothing where the person did not speak of them."""
+    if no_docs:
+        return {"off": True}
+    if not docs:
+        return None
+    from pai.documents.bringing import bring_document
+
+    return {"documents": [bring_document(client, word, say) for word in docs]}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pai.commands import connected, conversation_argument, json_option, url_option
+from pai.commands import connected, conversation_argument, json_option, make_sure, url_option
 from pai.terminal.screen import (
     for_people,
     local_time,
@@ -117,7 +117,7 @@ def delete(conversation: str, yes: bool, url: str | None, as_json: bool) -> None
         conversation_id = client.full_id(conversation)
         if not yes:
             title = client.conversation(conversation_id, newest=1).get("title") or "without a title"
-            _make_sure(f"Delete the conversation {printable(title)!r} for good?")
+            make_sure(f"Delete the conversation {printable(title)!r} for good?")
         receipt = client.delete_conversation(conversation_id)
     if as_json:
         print_json(receipt)
@@ -147,13 +147,6 @@ def export(
         save_export(output, content, replace=force)
     else:
         print_text(content.rstrip("\n"))
-
-
-def _make_sure(question: str) -> None:
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise click.UsageError("There is nobody to ask whether this is meant; add --yes.")
-    if not click.confirm(question, err=True):
-        raise click.ClickException("Nothing was deleted.")
 
 
 def _print_listing(page: "Listing", *, as_json: bool) -> None:

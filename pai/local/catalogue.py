@@ -61,8 +61,8 @@ def catalogue() -> tuple[Model, ...]:
 
 def _model(row: dict[str, Any]) -> Model:
     wheels = tuple(Wheel(**wheel) for wheel in row.pop("wheels"))
-    texts = {name: tuple(row.pop(name, ())) for name in ("aliases", "urls", "needs")}
-    return Model(**row, **texts, wheels=wheels)
+    aliases, urls, needs = (tuple(row.pop(name, ())) for name in ("aliases", "urls", "needs"))
+    return Model(**row, aliases=aliases, urls=urls, wheels=wheels, needs=needs)
 
 
 def find(name: str) -> Model:

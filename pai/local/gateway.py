@@ -19,7 +19,10 @@ from chalice.local import ForbiddenError, LocalChalice, LocalGateway, NotAuthori
 
 from chalicelib import logs
 from chalicelib.errors import Forbidden, InternalError, MethodNotAllowed, PaiError, RouteNotFound, Unauthorized
-from chalicelib.http import error_reply
+from chalicelib.http import BODY_BYTES, error_reply
+from chalicelib.wiring import here
+
+UPLOADS = "/uploads/"
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,13 @@ class Gateway:
             app.__class__ = type("ThreadedChalice", (PerThread, type(app)), {})
         self._routes = app.routes
         self._chalice = LocalGateway(app, config)
+
+    def body_bytes(self, method: str, target: str) -> int:
+        """Return how large the body of such a request may be: of a file, as large as was announced. Raises `PaiError`."""
+        path = _origin_form(target).partition("?")[0]
+        if method != "PUT" or not path.startswith(UPLOADS):
+            return BODY_BYTES
+        return here().uploads.grant(path.removeprefix(UPLOADS)).size_bytes
 
     def answer(self, request: HttpRequest) -> HttpReply:
         """Return the app's answer, or the refusal of a request that does not get that far. Never raises."""

@@ -23,12 +23,14 @@ from pai.local import ollama
 from pai.local.catalogue import find, models_folder
 from pai.local.fetch import fetch
 from pai.local.gateway import Gateway
+from pai.local.minilm import MODEL as MINILM
 from pai.local.server import HttpServer
 from pai.progress import progress_bar
 from pai.ring import ensure_first_key
 from pai.stage import LOCAL, enter_stage, explained, project_folder, stage_config
 
 EMBEDDED = "pai.local.llamacpp"
+EMBEDDED_EMBEDDER = "pai.local.minilm"
 GRACE_S = 1.0
 """How long requests under way may go on after we were told to stop."""
 LAST_WORDS_S = 0.7
@@ -54,10 +56,12 @@ def serve(host: str, port: int, model: str | None) -> None:
             _touch(ours)
             ensure_first_key(home, ours.platform.keys)
             _prepare_model(ours)
+            _prepare_library(ours)
             _listen(server, host)
             try:
                 announce(home, url)
-                _tell_ready(home, host, url)
+                _go_on_reading(ours)
+                _tell_ready(settings, home, host, url)
                 threading.Event().wait()
             except SystemExit as end:
                 _stop(server, ours, int(end.code or 0))
@@ -137,6 +141,24 @@ def _prepare_model(ours: Parts) -> None:
         _warn(error.message)
 
 
+def _prepare_library(ours: Parts) -> None:
+    """Have what documents are searched with, fetched first if need be. The database starts when it is first asked."""
+    if ours.settings.retriever == "none":
+        return
+    if ours.settings.embedder == EMBEDDED_EMBEDDER:
+        for file in find(MINILM).files:
+            with progress_bar(file.name) as report:
+                fetch(file, models_folder(ours.settings), report)
+    if load := getattr(ours.embedder, "load", None):
+        load()
+
+
+def _go_on_reading(ours: Parts) -> None:
+    """Take up the documents that an earlier run did not finish, and those that come."""
+    if ours.settings.retriever != "none" and (work := getattr(ours.platform.queue, "work", None)):
+        work()
+
+
 def _offer_ollama() -> None:
     if models := ollama.find():
         click.echo(f"An Ollama runs on this machine, with {', '.join(models)}. To use it instead of PAI's own model:")
@@ -166,11 +188,19 @@ def _stop(server: HttpServer, ours: Parts, status: int) -> None:
         # On a busy machine a model may take long to notice. There is no need to wait for it: its memory goes with us.
         threading.Thread(target=_close, args=(ours.llm,), daemon=True).start()
         all_answered = server.stop(LAST_WORDS_S)
+    # A document that is being read goes on, in the next run, where its row says.
+    idle = ours.settings.retriever == "none" or _stop_queue(ours.platform.queue)
     _close(ours.store)
-    if not all_answered:
+    if not (all_answered and idle):
         # A thread that comes back from the model while the interpreter takes itself apart would crash it, or hold it up.
         sys.stdout.flush()
         os._exit(status)
+
+
+def _stop_queue(queue: object) -> bool:
+    """Take no more messages; return whether none is in hand. Queues of other places go on without us."""
+    stop = getattr(queue, "stop", None)
+    return stop is None or bool(stop(GRACE_S))
 
 
 def _close(part: object) -> None:
@@ -179,11 +209,12 @@ def _close(part: object) -> None:
         close()
 
 
-def _tell_ready(home: Home, host: str, url: str) -> None:
+def _tell_ready(settings: Settings, home: Home, host: str, url: str) -> None:
     pai = shlex.quote(sys.argv[0]) if os.access(sys.argv[0], os.X_OK) else "pai"
     click.secho(f"\nPAI answers at {url}", bold=True)
     click.echo(f"Its first API key is in {home.api_key}. In another terminal:\n")
-    click.echo(f"  {pai} chat\n  {curl_line(url, home)}\n")
+    documents = "" if settings.retriever == "none" else f"  {pai} docs add FILE-OR-FOLDER   # to have it answer from them\n"
+    click.echo(f"  {pai} chat\n{documents}  {curl_line(url, home)}\n")
     if host not in {"127.0.0.1", "localhost", "::1"}:
         _warn("It is reachable from other machines, by plain HTTP: whoever listens on the network reads keys and messages.")
     if tell_once(home, "back up"):

@@ -18,13 +18,14 @@ import h11
 
 from chalicelib import logs
 from chalicelib.errors import AddressTooLong, BadRequest, HeadersTooLarge, PaiError, RequestTimeout, TooLarge
-from chalicelib.http import BODY_BYTES
 from pai.local.gateway import Gateway, HttpReply, HttpRequest, refusal
 
 TARGET_BYTES = 8 * 1024
 HEAD_BYTES = 32 * 1024
 POLL_S = 0.1
 """How soon the server notices that it is to stop."""
+SLOWEST_BYTES_S = 100_000
+"""What a body may be as slow as: its size is added to the time that a request may take."""
 LINGER_S = 2.0
 LINGER_BYTES = 32 * 1024 * 1024
 """How much of a refused request is read and dropped: closing on unread bytes would take the answer from the client."""
@@ -62,40 +63,42 @@ class Connection(socketserver.BaseRequestHandler):
     def _answer_request(self) -> None:
         self._is_head = False
         try:
-            request = self._read_request(time.monotonic() + self.server.request_s)
+            request = self._read_request()
         except PaiError as error:
             self._send(refusal(error), last=True)
         else:
             self._send(self.server.gateway.answer(request), last=self.server.stopping)
 
-    def _read_request(self, deadline: float) -> HttpRequest:
-        """Return the next request, whole; a `PaiError` says what is wrong with it. `deadline` is of `time.monotonic`."""
+    def _read_request(self) -> HttpRequest:
+        """Return the next request, whole; a `PaiError` says what is wrong with it."""
+        deadline = time.monotonic() + self.server.request_s
         try:
             head = self._next_event(deadline)
             self._is_head = head.method == b"HEAD"
             if len(head.target) > TARGET_BYTES:
                 raise AddressTooLong(f"is longer than {TARGET_BYTES:,} bytes")
             headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
-            body = self._read_body(int(headers.get("content-length", 0)), deadline)
+            method, target = head.method.decode("ascii"), head.target.decode("ascii")
+            most_bytes = self.server.gateway.body_bytes(method, target)
+            deadline += most_bytes / SLOWEST_BYTES_S
+            body = self._read_body(int(headers.get("content-length", 0)), most_bytes, deadline)
         except h11.RemoteProtocolError as error:
             if error.error_status_hint == HeadersTooLarge.status:
                 raise HeadersTooLarge(f"are larger than {HEAD_BYTES:,} bytes") from None
             raise BadRequest("request", "is not valid HTTP/1.1") from None
         except TimeoutError:
-            raise RequestTimeout(
-                f"The request did not arrive within {self.server.request_s:g} seconds. Send it again."
-            ) from None
-        return HttpRequest(head.method.decode("ascii"), head.target.decode("ascii"), headers, body)
+            raise RequestTimeout("The request did not arrive in time. Send it again.") from None
+        return HttpRequest(method, target, headers, body)
 
-    def _read_body(self, announced_bytes: int, deadline: float) -> bytes:
+    def _read_body(self, announced_bytes: int, most_bytes: int, deadline: float) -> bytes:
         """Read up to the limit and no further, whatever length was announced."""
         body = bytearray()
-        too_large = TooLarge("body", f"is larger than {BODY_BYTES:,} bytes")
-        if announced_bytes > BODY_BYTES:
+        too_large = TooLarge("body", f"is larger than {most_bytes:,} bytes")
+        if announced_bytes > most_bytes:
             raise too_large
         while isinstance(event := self._next_event(deadline), h11.Data):
             body += event.data
-            if len(body) > BODY_BYTES:
+            if len(body) > most_bytes:
                 raise too_large
         return bytes(body)
 
@@ -147,7 +150,7 @@ class HttpServer(socketserver.ThreadingTCPServer):
     idle_s = 75.0
     """How long a connection may wait for its next request."""
     request_s = 30.0
-    """How long a request may take to arrive, from its first byte to its last, and a client to take its answer."""
+    """How long the head of a request may take to arrive, and a client to take its answer."""
 
     def __init__(self, host: str, port: int) -> None:
         self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]

@@ -9,6 +9,12 @@ def cut_off(reply: ChatReply) -> str:
     return reasons.get(reply.get("stop_reason", ""), "")
 
 
+def unsure(reply: ChatReply) -> str:
+    """Say when an answer had to be made without the documents; else nothing."""
+    failed = reply.get("retrieval", {}).get("status") == "failed"
+    return "The documents could not be consulted: this answer is without them." if failed else ""
+
+
 def about(reply: ChatReply, took_s: float) -> str:
     """Say which model answered, what it counted and how long it took."""
     tokens = reply["usage"]

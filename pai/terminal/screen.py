@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pai.client import WireConversation
+    from pai.client import Citation, WireConversation
 
 Say = Callable[[str], None]
 CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n"), ord("\t")})
@@ -42,13 +42,13 @@ def print_answer(text: str) -> None:
         return
     from pai.terminal.markdown import Answer
 
-    _console().print(Answer(printable(text)))
+    console().print(Answer(printable(text)))
 
 
 def print_text(text: str, style: str = "") -> None:
     """Print text as it is, but for what could steer the terminal. `style` is one of Rich's."""
     if for_people():
-        _console().print(printable(text), style=style, markup=False, emoji=False)
+        console().print(printable(text), style=style, markup=False, emoji=False)
     else:
         click.echo(text)
 
@@ -65,7 +65,7 @@ def print_error(text: str) -> None:
 
 def _print_beside(text: str, style: str) -> None:
     if sys.stderr.isatty():
-        _console(stderr=True).print(printable(text), style=style, markup=False, emoji=False)
+        console(stderr=True).print(printable(text), style=style, markup=False, emoji=False)
     else:
         click.echo(printable(text), err=True)
 
@@ -84,7 +84,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(name, overflow="ellipsis", no_wrap=name != header[-1])
     for row in rows:
         table.add_row(*(Text(" ".join(printable(cell).split())) for cell in row))
-    _console().print(table)
+    console().print(table)
 
 
 def print_conversation(conversation: "WireConversation") -> None:
@@ -95,8 +95,18 @@ def print_conversation(conversation: "WireConversation") -> None:
     for message in conversation["messages"]:
         print_text(f"\n{NAMES[message['role']]} · {local_time(message['timestamp'])}", "cyan")
         print_answer(message["content"])
+        print_citations(message.get("citations", ()))
         if "error" in message:
             print_note(f"No answer: {message['error']['Message']}")
+
+
+def print_citations(citations: "Sequence[Citation]") -> None:
+    """Print what an answer rests on, each with its marker, where it stands and its words."""
+    if citations:
+        click.echo()
+    for citation in citations:
+        page = f", p. {citation['page']}" if citation["page"] else ""
+        print_text(f"[{citation['marker']}] {citation['name']}{page}: “{' '.join(citation['quote'].split())}”", "dim")
 
 
 def local_time(timestamp: str) -> str:
@@ -117,10 +127,10 @@ def waiting(words: str = "") -> Iterator[Say]:
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn
 
-    console = _console(stderr=True)
-    spinner = SpinnerColumn("line" if console.options.ascii_only else "dots")
+    screen = console(stderr=True)
+    spinner = SpinnerColumn("line" if screen.options.ascii_only else "dots")
     columns = (spinner, TextColumn("{task.elapsed:.0f} s {task.description}", style="dim", markup=False))
-    with _keys_unseen(), Progress(*columns, console=console, transient=True) as progress:
+    with _keys_unseen(), Progress(*columns, console=screen, transient=True) as progress:
         task = progress.add_task(words)
         yield lambda words: progress.update(task, description=printable(words))
 
@@ -149,7 +159,8 @@ def _keyboard_is_ours() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
 
 
-def _console(*, stderr: bool = False) -> "Console":
+def console(*, stderr: bool = False) -> "Console":
+    """Return Rich's view of stdout or stderr, in our colours."""
     from rich.console import Console
 
     from pai.terminal.markdown import THEME

@@ -5,17 +5,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pai.client import Client, Question
 from pai.config import Config, ConfigError, Preset
+from pai.documents.looking import find_document
 from pai.terminal.export import FORMATS, format_of, save_export
-from pai.terminal.replies import about, retrying
+from pai.terminal.library import print_documents
+from pai.terminal.replies import about, retrying, unsure
 from pai.terminal.screen import (
     for_people,
     local_time,
     print_answer,
+    print_citations,
     print_conversation,
     print_note,
     print_table,
@@ -44,6 +48,7 @@ class Session:
         self._preset = preset
         self._confirm = confirm
         self._listed: list[str] = []
+        self._retrieval: Mapping[str, Any] | None = None
         self._begin_new()
 
     def _begin_new(self) -> None:
@@ -75,6 +80,7 @@ class Session:
                 model=self._preset.model,
                 max_tokens=self._preset.max_tokens,
                 temperature=self._preset.temperature,
+                retrieval=self._retrieval,
             )
         )
 
@@ -87,6 +93,9 @@ class Session:
         space = "\n" if for_people() else ""
         click.echo(space, nl=False)
         print_answer(reply["message"])
+        print_citations(reply.get("citations", ()))
+        if doubt := unsure(reply):
+            print_note(doubt)
         print_note(about(reply, time.monotonic() - started) + space)
 
     def stopped(self) -> None:
@@ -174,6 +183,19 @@ class Session:
         else:
             print_table(("model", "name"), [(model["id"], model["name"]) for model in self._client.models()])
 
+    def docs(self, rest: str) -> None:
+        """List the newest documents, or say which of them the answers are to come from."""
+        if not rest:
+            with waiting():
+                page = self._client.documents(limit=LISTED)
+            print_documents(page["items"])
+            return
+        if rest in ("all", "off"):
+            self._retrieval = {"off": True} if rest == "off" else None
+        else:
+            self._retrieval = {"documents": [find_document(self._client, rest)["document_id"]]}
+        print_note(FROM_NOW_ON)
+
     def help(self, rest: str) -> None:
         print_table(("", ""), [(slash.usage, slash.purpose) for slash in SLASHES.values()])
 
@@ -203,6 +225,7 @@ SLASHES: Mapping[str, Slash] = {
     "/export": Slash("/export [json|markdown] [FILE]", "print this conversation, or save it in a file", Session.export),
     "/delete": Slash("/delete", "delete this conversation for good", Session.delete),
     "/system": Slash("/system [TEXT]", "show or change this conversation's system prompt", Session.system),
+    "/docs": Slash("/docs [NAME|all|off]", "list the documents; answer from one, all or none of them", Session.docs),
     "/preset": Slash("/preset [NAME]", "list the presets, or go on with one", Session.preset),
     "/model": Slash("/model [NAME]", "list the models, or go on with one", Session.model),
     "/retry": Slash("/retry", "ask the last question again, if it has no answer yet", Session.retry),

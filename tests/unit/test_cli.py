@@ -16,7 +16,17 @@ HEAVY = ("httpx", "rich", "prompt_toolkit", "boto3", "chalice", "tomlkit", "cryp
 COMMANDS = [(name, purpose) for commands in SECTIONS.values() for name, (_, purpose) in commands.items()]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ask", "--help"], ["conversations", "list", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["ask", "--help"],
+        ["conversations", "list", "--help"],
+        ["docs", "add", "--help"],
+        ["search", "--help"],
+    ],
+)
 def test_help_is_there_before_anything_heavy_is_loaded(arguments: list[str]) -> None:
     program = (
         "import sys; from pai.cli import main; main(sys.argv[1:], prog_name='pai', standalone_mode=False)\n"
