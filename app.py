@@ -8,14 +8,17 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from chalice.app import AuthRequest, AuthResponse, Chalice, CORSConfig, Response
+from chalice.app import AuthRequest, AuthResponse, Chalice, CORSConfig, Response, SQSEvent
 
-from chalicelib import browse, http, logs, wire
+from chalicelib import browse, http, logs, wire, wire_documents
 from chalicelib.chat.turn import Collect
 from chalicelib.errors import PaiError, Unavailable
 from chalicelib.health import VERSION, check_parts
 from chalicelib.http import Reply, Request
+from chalicelib.ingest.trigger import Answer, FileEvent, bury, dispatch, on_note, on_object
+from chalicelib.platform import DEAD_LETTERS, DOCUMENTS, QUEUES
 from chalicelib.records import Conversation
+from chalicelib.settings import read_settings
 from chalicelib.wiring import here
 
 app = Chalice(app_name="pai")
@@ -127,6 +130,102 @@ def delete_conversation(request: Request, conversation_id: str) -> Reply:
 def export_conversation(request: Request, conversation_id: str) -> Reply:
     """Give out everything that was said, readable elsewhere."""
     return here().browser.export(request.owner, conversation_id, request.parameters)
+
+
+# Documents
+
+
+@route("/upload", "POST")
+def announce_upload(request: Request) -> Reply:
+    """Say where to send a file; its arrival makes it a document."""
+    uploads, wanted = here().uploads, wire_documents.announcement(request, here().settings.upload_bytes)
+    return wire_documents.announced(*uploads.announce(request.owner, wanted))
+
+
+@route("/uploads/{token}", "PUT", public=True)
+def receive_upload(request: Request, token: str) -> Reply:
+    """Take a file in, on one machine; whoever has the address may. In the cloud S3 does."""
+    here().uploads.receive(token, request.headers.get("content-type", ""), request.body)
+    return Reply({"status": "received"}, status=201)
+
+
+@route("/documents")
+def list_documents(request: Request) -> Reply:
+    """List the owner's documents, newest first, with how far each has come."""
+    limit, after = wire_documents.page(request)
+    return wire_documents.listed(here().documents.list(request.owner, limit=limit, after=after))
+
+
+@route("/documents/{document_id}")
+def get_document(request: Request, document_id: str) -> Reply:
+    """Show how far a document has come, and why it failed."""
+    return Reply(wire_documents.document(here().documents.get(request.owner, document_id)))
+
+
+@route("/documents/{document_id}", "DELETE")
+def delete_document(request: Request, document_id: str) -> Reply:
+    """Delete a document for good, with a receipt."""
+    return wire_documents.erased(here().ingestion.delete(request.owner, document_id))
+
+
+@route("/documents/{document_id}/retry", "POST")
+def retry_document(request: Request, document_id: str) -> Reply:
+    """Have a document that failed read again."""
+    return Reply(wire_documents.document(here().ingestion.retry(request.owner, document_id)), status=202)
+
+
+@route("/documents/{document_id}/passages/{passage_id}")
+def get_passage(request: Request, document_id: str, passage_id: str) -> Reply:
+    """Show a citation's passage, and where in it the quote stands."""
+    document, (first, last) = here().documents.get(request.owner, document_id), wire_documents.ordinals(passage_id)
+    chunks = here().retriever.chunks(request.owner, document.same_as or document.id, first, last)
+    return wire_documents.passage(document, passage_id, chunks, request)
+
+
+@route("/search", "POST")
+def search(request: Request) -> Reply:
+    """Find passages, without asking a model."""
+    query, k, documents = wire_documents.search(request)
+    return wire_documents.found(here().library.search(request.owner, query, k=k, documents=documents))
+
+
+# What becomes of files. Not @app.on_s3_event: Chalice can't package it, and a queue brings retries and dead letters.
+
+
+@on_object(prefix="documents/")
+def file_came(event: FileEvent) -> None:
+    """Read and index it."""
+    here().ingestion.arrived(event.arrival)
+
+
+@on_object(prefix="documents/", removed=True)
+def file_went(event: FileEvent) -> None:
+    """Take it out of the index."""
+    here().ingestion.removed(event.arrival)
+
+
+@on_note("continue")
+def go_on(owner: str, document_id: str, generation: str) -> None:
+    """Go on with a document whose last range ended."""
+    here().ingestion.resume(owner, document_id, generation)
+
+
+# One message at a time: a file that kills its function takes no other's down.
+
+
+@app.on_sqs_message(queue=f"PAI-documents-{read_settings().stage}", batch_size=1)
+def documents(event: SQSEvent) -> Answer:
+    """Handle what happened to files."""
+    return dispatch(event.to_dict(), event.context, here().platform.queue, here().settings)
+
+
+@app.on_sqs_message(queue=f"PAI-documents-dead-{read_settings().stage}", batch_size=1)
+def documents_dead(event: SQSEvent) -> Answer:
+    """Say at their documents why messages were given up."""
+    return bury(event.to_dict(), lambda: here().ingestion, here().settings)
+
+
+QUEUES.update({DOCUMENTS: documents, DEAD_LETTERS: documents_dead})
 
 
 # The deployment

@@ -29,16 +29,18 @@ class Settings:
     """What the embedder calls its model; empty is its default."""
     embedding_dimensions: int = 0
     """Dimensions of the vectors, where the model offers a choice; 0 is its default."""
-    database: str = "psycopg"
-    """How `pgvector` reaches PostgreSQL: `psycopg`, `data_api`, or any importable module by its dotted path."""
+    database: str = "direct"
+    """How `pgvector` reaches PostgreSQL: `direct` (a connection), `data_api` (RDS), or any importable module's dotted path."""
     database_url: str = ""
-    """libpq address for `psycopg`."""
+    """libpq address for `direct`."""
     database_cluster: str = ""
     """ARN of the Aurora cluster for `data_api`; with the ARN of its secret and the database's name."""
     database_secret: str = ""
     database_name: str = "pai"
     queue_url: str = ""
     """The SQS queue of file events, on AWS."""
+    partial_batches: int = 0
+    """1 where the queue's event source mapping reports batch item failures: its function then need not fail as a whole."""
     upload_bytes: int = 50_000_000
     """Largest file that may be uploaded."""
     read_s: float = 180.0
@@ -73,6 +75,8 @@ class Settings:
     """Longest answer, in tokens, unless a request asks for less or more."""
     history_tokens: int = 6000
     """How much of the conversation the model is shown, in tokens as chat.prompt counts them."""
+    passage_tokens: int = 1200
+    """How much of the documents the model is shown with a question, in tokens as chat.prompt counts them."""
     context_tokens: int = 8192
     """Context window of a model in this process."""
     threads: int = 0
@@ -103,3 +107,14 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 _CONVERT: Mapping[Any, Callable[[str], str | int | float]] = {str: str, int: int, float: float}
 _VARIABLES = tuple((f"PAI_{field.name.upper()}", field.name, _CONVERT[field.type]) for field in fields(Settings))
+
+
+_PLAIN = ("PATH", "LD_LIBRARY_PATH", "TESSDATA_PREFIX", "TMPDIR", "LANG", "LC_ALL")
+
+
+def child_environment() -> Mapping[str, str]:
+    """Return what a program that we start may know: where programs, libraries and temporary files are, and the language.
+
+    No setting, no credential, nothing else that somebody has put there.
+    """
+    return {name: os.environ[name] for name in _PLAIN if name in os.environ}

@@ -19,9 +19,11 @@ from chalicelib.platform import Platform
 from chalicelib.retriever import Retriever
 from chalicelib.settings import Settings, read_settings
 from chalicelib.store import Store
+from chalicelib.uploads import Uploads
 from chalicelib.vault import Vault
 
 if TYPE_CHECKING:
+    from chalicelib.chat.sources import Sources
     from chalicelib.ingest.index import Ingestion
 
 
@@ -90,7 +92,14 @@ class Parts:
 
     @once
     def turns(self) -> TurnEngine:
-        return TurnEngine(self.conversations, self.claims, self.llm, self.settings)
+        return TurnEngine(self.conversations, self.claims, self.llm, self.settings, sources=self._sources())
+
+    def _sources(self) -> "Sources | None":
+        if self.settings.retriever == "none":
+            return None
+        from chalicelib.chat.sources import Sources  # nothing of it is imported where there are no documents
+
+        return Sources(self.library, self.settings)
 
     @once
     def embedder(self) -> Embedder:
@@ -109,7 +118,11 @@ class Parts:
 
     @once
     def library(self) -> Library:
-        return Library(self.documents, self.embedder, self.retriever)
+        return Library(self.documents, lambda: self.embedder, lambda: self.retriever)
+
+    @once
+    def uploads(self) -> Uploads:
+        return Uploads(self.documents, self.platform)
 
     @once
     def ingestion(self) -> "Ingestion":

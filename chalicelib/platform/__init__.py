@@ -4,7 +4,7 @@ A backend's module exports `build(settings) -> Platform`. Its parts are made whe
 authorizer never opens a client for files.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -51,6 +51,10 @@ class Files(Protocol):
         """Delete every version; return how many there were."""
         ...
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield, in order, every key that begins so and has a version left, if only an older one. For finding strays."""
+        ...
+
 
 class Keys(Protocol):
     """The key ring. Raises `KeysUnavailable`."""
@@ -86,6 +90,10 @@ class Queue(Protocol):
         """Deliver a message that just failed again after this time, instead of when its visibility timeout ends."""
         ...
 
+    def waiting(self) -> int:
+        """Return about how many messages wait or are being handled, dead letters not counted."""
+        ...
+
 
 class Platform(Protocol):
     @property
@@ -105,8 +113,9 @@ JOBS: dict[str, Job] = {}
 """The jobs that `app.py` declares, by name: what a platform without functions of its own runs in this process."""
 
 QueueFunction = Callable[[Mapping[str, object], object], object]
+DOCUMENTS, DEAD_LETTERS = "documents", "documents-dead"
 QUEUES: dict[str, QueueFunction] = {}
-"""The functions that `app.py` declares for the queue (`documents`) and its dead letters (`documents-dead`).
+"""The functions that `app.py` declares for the queue (DOCUMENTS) and for its dead letters (DEAD_LETTERS).
 
 They take what Lambda gives a function of an SQS queue, (event, context), and return its partial batch answer
 {"batchItemFailures": [{"itemIdentifier"}]}. A platform without functions of its own calls them in this process.

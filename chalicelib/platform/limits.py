@@ -12,6 +12,10 @@ _NAME_BYTES = 255
 # Lambda's limit for asynchronous events was 256 KB for years and is 1 MB in some regions: the smaller holds everywhere.
 _JOB_BYTES = 256 * 1024
 
+# SQS took 256 KB for years and takes 1 MB now: the smaller holds everywhere. It delays by 15 minutes at most.
+_MESSAGE_BYTES = 256 * 1024
+LONGEST_DELAY_S = 900
+
 
 def check_file_key(key: str) -> str:
     """Return the key if every platform can hold it, else raise `BadRequest`, which never repeats it: it may say much."""
@@ -41,3 +45,14 @@ def encode_job(payload: Mapping[str, object]) -> bytes:
     if len(encoded) > _JOB_BYTES:
         raise TooLarge("payload", f"a job's payload is {len(encoded)} bytes; at most {_JOB_BYTES} fit.")
     return encoded
+
+
+def check_message(body: str, delay_s: int) -> None:
+    """Raise `TooLarge` or `BadRequest` for a message that not every queue takes."""
+    size = len(body.encode())
+    if size > _MESSAGE_BYTES:
+        raise TooLarge("message", f"a queue's message is {size} bytes; at most {_MESSAGE_BYTES} fit.")
+    if not body:
+        raise BadRequest("message", "a queue's message can't be empty.")
+    if not 0 <= delay_s <= LONGEST_DELAY_S:
+        raise BadRequest("delay_s", f"must be from 0 to {LONGEST_DELAY_S}")

@@ -5,14 +5,17 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
 from chalicelib.errors import FileNotFound, KeyRingChanged
-from chalicelib.platform import JOBS, Upload
+from chalicelib.platform import JOBS, QUEUES, Upload
 from chalicelib.platform.limits import check_file_key
 from chalicelib.platform.local.cipher import KeyCipher
 from chalicelib.platform.local.jobs import ThreadJobs
+from chalicelib.platform.local.messages import Messages
+from chalicelib.platform.local.queue import LocalQueue
 from chalicelib.platform.local.uploads import Grant, UploadSigner
 from chalicelib.records import KeyRing
 from chalicelib.settings import Settings
@@ -28,6 +31,7 @@ class MemoryPlatform:
         self.files = MemoryFiles(UploadSigner(os.urandom(32), settings.public_url))
         self.keys = MemoryKeys()
         self.jobs = ThreadJobs(JOBS)
+        self.queue = LocalQueue(Messages(None), QUEUES)
 
 
 class MemoryFiles:
@@ -53,6 +57,9 @@ class MemoryFiles:
 
     def delete(self, key: str) -> int:
         return 0 if self._files.pop(check_file_key(key), None) is None else 1
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        yield from sorted(key for key in list(self._files) if key.startswith(prefix))
 
 
 class MemoryKeys:

@@ -1,4 +1,4 @@
-"""The platform on an AWS account: KMS, S3, Secrets Manager, asynchronous Lambda."""
+"""The platform on an AWS account: KMS, S3, Secrets Manager, asynchronous Lambda, SQS."""
 
 from functools import cached_property
 
@@ -10,6 +10,7 @@ from chalicelib.platform.aws.files import S3Files
 from chalicelib.platform.aws.jobs import CLIENT_CONFIG as LAMBDA_CONFIG
 from chalicelib.platform.aws.jobs import LambdaJobs
 from chalicelib.platform.aws.keys import SecretKeys
+from chalicelib.platform.aws.queue import SqsQueue
 from chalicelib.settings import Settings
 
 
@@ -36,6 +37,10 @@ class AwsPlatform:
     @cached_property
     def jobs(self) -> LambdaJobs:
         return LambdaJobs(client("lambda", **LAMBDA_CONFIG), self._needed("job_function"))
+
+    @cached_property
+    def queue(self) -> SqsQueue:
+        return SqsQueue(client("sqs"), self._needed("queue_url"))
 
     def _needed(self, name: str) -> str:
         if not (value := getattr(self._settings, name)):

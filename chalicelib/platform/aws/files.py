@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from collections.abc import Iterator
 from itertools import takewhile
 from typing import Any, BinaryIO
 
@@ -67,6 +68,15 @@ class S3Files:
             for start in range(0, len(doomed), _BATCH):
                 self._delete_batch(doomed[start : start + _BATCH])
         return len(versions)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        pages = self._client.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=prefix)
+        last = ""
+        with aws_failures(FilesUnavailable, _SERVICE, self._meanings):
+            for entry in (entry for page in pages for entry in page.get("Versions", [])):
+                if entry["Key"] != last:  # the versions of a key follow one another
+                    yield entry["Key"]
+                last = entry["Key"]
 
     def _list(self, key: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
         """Return the versions and the delete markers of this key, as DeleteObjects wants them."""

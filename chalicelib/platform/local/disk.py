@@ -43,6 +43,11 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def is_unfinished(path: Path) -> bool:
+    """Tell whether this is a file that is still being written, or was left so."""
+    return path.name.startswith(_PREFIX) and path.name.endswith(_SUFFIX)
+
+
 def create_file(path: Path, content: BinaryIO) -> None:
     """Write a new file (mode 0600). Raises FileExistsError: no call of this can ever replace what is there."""
     with _written(content, private_folder(path.parent)) as part:

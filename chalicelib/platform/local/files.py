@@ -1,6 +1,8 @@
 """A folder as the files: `documents/x.pdf` is `<folder>/documents/x.pdf`, so the owner finds them with any file manager."""
 
+import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -8,7 +10,7 @@ from typing import BinaryIO
 from chalicelib.errors import FileNotFound, FilesUnavailable
 from chalicelib.platform import Upload
 from chalicelib.platform.limits import check_file_key
-from chalicelib.platform.local.disk import disk_failures, replace_file
+from chalicelib.platform.local.disk import disk_failures, is_unfinished, replace_file
 from chalicelib.platform.local.uploads import Grant, UploadSigner
 
 
@@ -49,6 +51,12 @@ class FolderFiles:
         self._prune(path.parent)
         return 1
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        with disk_failures(FilesUnavailable, self._what):
+            paths = [Path(folder, name) for folder, _, names in os.walk(self._folder, onerror=_raise) for name in names]
+        found = (path.relative_to(self._folder).as_posix() for path in paths if path.is_file() and not is_unfinished(path))
+        yield from sorted(key for key in found if key.startswith(prefix))
+
     def _path(self, key: str) -> Path:
         return self._folder.joinpath(*check_file_key(key).split("/"))
 
@@ -58,3 +66,9 @@ class FolderFiles:
             while folder != self._folder:
                 folder.rmdir()
                 folder = folder.parent
+
+
+def _raise(error: OSError) -> None:
+    """Have a folder that can't be read be an error; one that is not there is empty."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
