@@ -36,6 +36,8 @@ BATCH = 1000
 LEGS = {"vector": 1.0, "bm25": 0.0, "hybrid": VECTOR_SHARE}
 EMBED_QUERIES = 50
 SCALE_QUERIES = 400
+PASSAGES = 30
+"""Asked for where ten records are looked at: a record may have several."""
 SEED = 7
 DECAY = 0.5
 """Spectrum of the made-up vectors: the deviation along axis n is n to the power of minus this."""
@@ -112,7 +114,7 @@ def _leg(
     usual = PgvectorRetriever(timed, share)
     usual_rankings, deep_rankings = {}, {}
     for id, vector in asked.items():
-        query = Query(OWNER, collection.queries[id], vector, space, 10)
+        query = Query(OWNER, collection.queries[id], vector, space, PASSAGES)
         usual_rankings[id] = _ranking(usual, query, collection.records)
         deep_rankings[id] = _ranking(deep, Query(OWNER, query.text, vector, space, MOST), collection.records)
     judged = collection.judgements

@@ -128,11 +128,6 @@ class Documents:
         documents = [self._opened(owner, item) for item in items if item is not None]
         return {document.id: document.name for document in documents}
 
-    def sources(self, owner: str, document_ids: Collection[str]) -> tuple[str, ...]:
-        """Return the ids that the index knows these documents by: the ones that have their bytes. Unknown ids are left out."""
-        items = (self._store.get(_registry(owner), document_id) for document_id in document_ids)
-        return tuple(dict.fromkeys(str(item.get("same_as") or item["sk"]) for item in items if item is not None))
-
     def copies(self, document: Document) -> Sequence[Document]:
         """Return the rows of the documents that this one stands for, oldest first."""
         return [other for other in self.all(document.owner) if other.same_as == document.id][::-1]

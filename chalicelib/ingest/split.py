@@ -163,7 +163,9 @@ Piece = tuple[int, int, float]
 _ENDS = ".!?…‥؟۔।॥։؛"
 _WIDE_ENDS = "。！？｡．"
 _CLOSERS = "\"'”’»)\\]」』）】》›"
-_SENTENCE = re.compile(rf"[{_ENDS}]+[{_CLOSERS}]*(?=\s)|[{_WIDE_ENDS}]+[{_CLOSERS}]*")
+_SENTENCE = re.compile(  # begins only where a run of marks begins: trying inside it would take quadratic time
+    rf"(?<![{_ENDS}])[{_ENDS}]++[{_CLOSERS}]*+(?=\s)|(?<![{_WIDE_ENDS}])[{_WIDE_ENDS}]++[{_CLOSERS}]*+"
+)
 _ABBREVIATION = re.compile(
     r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Jr|Sr|vs|cf|al|etc|e\.g|i\.e|z\.B|bzw|ca|Nr|No|Figs?|Eqs?|Sec|Ch|Vol|pp?|Art|Inc|Ltd"
     r"|Co|approx|\d{1,2})\.$"
@@ -171,6 +173,7 @@ _ABBREVIATION = re.compile(
 _ITEM = re.compile(r"[ \t]*(?:[-*•‣–▪·]|\(?[0-9a-zA-Z]{1,3}[.)])\s")
 _CLAUSE = re.compile(r"[;:,—–،、，；：]\s*")
 _SPACE = re.compile(r"\s+")
+_FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 
 
 def _pieces(text: str, start: int, end: int, measure: Measure, longest: float) -> Iterator[Piece]:
@@ -213,7 +216,7 @@ def _boundaries(text: str, start: int, end: int) -> list[tuple[int, float]]:
 def _is_end(text: str, match: re.Match[str]) -> bool:
     """Whether a mark ends a sentence: a full stop doesn't after an abbreviation, or when the next word begins small."""
     if not match[0].startswith("."):
-        return True
+        return _is_whole(text, match.end())
     following = text[match.end() : match.end() + 2].strip()[:1]
     return not following.islower() and not _ABBREVIATION.search(text, max(match.start() - 8, 0), match.start() + 1)
 
@@ -241,26 +244,34 @@ def _best_cut(text: str, start: int, latest: int) -> int:
     """Return a place after `start`, at `latest` or not long before: after a clause, else at a space, else in a word."""
     earliest = start + (latest - start) * 2 // 3
     for boundary in (_CLAUSE, _SPACE):
-        places = [match.end() for match in boundary.finditer(text, earliest, latest)]
+        places = [match.end() for match in boundary.finditer(text, earliest, latest) if _is_whole(text, match.end())]
         if places:
             return places[-1]
-    return max(_whole(text, latest), start + 1)
+    return max(_whole(text, latest, start), start + 1)
 
 
-def _whole(text: str, place: int) -> int:
-    """Return this place, or the next one before it that parts no character from its accents, joiners or modifiers."""
-    for candidate in range(place, max(place - LONGEST_CLUSTER, 0), -1):
-        if candidate >= len(text) or not _continues(text[candidate - 1], text[candidate]):
+def _whole(text: str, place: int, start: int = 0) -> int:
+    """Return this place, or the next one before it that parts no character from its accents, joiners or modifiers.
+
+    A character begins at `start`.
+    """
+    for candidate in range(place, max(place - LONGEST_CLUSTER, start), -1):
+        if _is_whole(text, candidate, start):
             return candidate
     return place
 
 
-def _continues(before: str, character: str) -> bool:
-    """Whether these two belong together: the cases that matter of https://www.unicode.org/reports/tr29/."""
-    return (
+def _is_whole(text: str, place: int, start: int = 0) -> bool:
+    """Whether a character begins here: the cases that matter of https://www.unicode.org/reports/tr29/."""
+    if not 0 < place < len(text):
+        return True
+    before, character = text[place - 1], text[place]
+    if before in _FLAG_LETTERS and character in _FLAG_LETTERS:  # two are a flag
+        run = text[start:place]
+        return (len(run) - len(run.rstrip(_FLAG_LETTERS))) % 2 == 0
+    return not (
         unicodedata.category(character) in ("Mn", "Mc", "Me")
         or "\u200d" in (before, character)  # joins an emoji to the next
         or "\U0001f3fb" <= character <= "\U0001f3ff"  # skin tones
-        or all("\U0001f1e6" <= letter <= "\U0001f1ff" for letter in (before, character))  # a flag is two letters
         or "\u1160" <= character <= "\u11ff"  # Korean vowels and final consonants
     )

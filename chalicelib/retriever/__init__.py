@@ -79,3 +79,7 @@ class Retriever(Protocol):
     def inventory(self) -> Iterator[Indexed]:
         """Yield every document of every owner in the index: for finding strays, and for health checks."""
         ...
+
+    def reset(self, space: Space) -> None:
+        """Empty the index, for vectors of another space."""
+        ...

@@ -18,7 +18,7 @@ from chalicelib.retriever.words import words
 from chalicelib.settings import Settings
 
 K1, B = 1.2, 0.75
-VECTOR_SHARE = 0.65
+VECTOR_SHARE = 0.7
 FEEDBACK, FEEDBACK_CHUNKS = 0.35, 2
 
 
@@ -107,6 +107,11 @@ class MemoryRetriever:
             if its_owner == owner and (not documents or document_id in documents)
             for entry in shelf.entries.values()
         ]
+
+    def reset(self, space: Space) -> None:
+        with self._lock:
+            self._shelves.clear()
+            self._space = space
 
     def _check(self, space: Space, vectors: "Sequence[Vector[float]]") -> None:
         if space != (self._space or space) or any(len(vector) != space.dimensions for vector in vectors):

@@ -1,7 +1,6 @@
 """Every platform's files can be listed, so that strays are found."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -19,13 +18,13 @@ KEYS = ["documents/anna/a.pdf", "documents/anna/ä b.pdf", "documents/ben/a.pdf"
 
 
 @pytest.fixture(params=["memory", "local", "aws"])
-def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
     settings = Settings(platform=request.param, home=str(tmp_path / "home"))
     if request.param == "aws":
         request.getfixturevalue("aws")
         boto3.client("s3").put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         settings = AWS
-    yield Parts(settings).platform.files
+    return Parts(settings).platform.files
 
 
 def put(files: Files, *keys: str) -> None:

@@ -11,11 +11,11 @@ from chalicelib.records import Chunk, Passage
 from chalicelib.retriever import Indexed, Indexing, Query, Removed, Retriever
 from chalicelib.retriever.passages import Hit, bounded, joined
 from chalicelib.retriever.pgvector.database import Connection, Database, Row, SchemaMissing, Value
-from chalicelib.retriever.pgvector.schema import CHANGED, check, migrate
+from chalicelib.retriever.pgvector.schema import CHANGED, check, migrate, reset
 from chalicelib.retriever.words import words
 from chalicelib.settings import Settings
 
-VECTOR_SHARE = 0.65
+VECTOR_SHARE = 0.7
 """What the vectors count in a score, the words the rest: the best of few values tried on four sets (docs/benchmarks.md)."""
 DEPTH = 80
 """Chunks that each of the two searches brings."""
@@ -141,6 +141,9 @@ class PgvectorRetriever:
                 after = (str(owner), str(document_id))
             if len(rows) < PAGE:
                 return
+
+    def reset(self, space: Space) -> None:
+        reset(self._database, space)
 
     def _prepared(self, space: Space, work: Callable[[], Result]) -> Result:
         """Do some work; where the schema is not there, or too old, make it first."""

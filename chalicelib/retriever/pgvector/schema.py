@@ -16,7 +16,10 @@ LOCK = 7_233_172_017
 """Any number that nothing else in the database locks: one migration at a time."""
 LARGEST = 4000
 """Dimensions that HNSW takes of a halfvec."""
-PLANNING = "SET jit = off SET enable_seqscan = off SET random_page_cost = 1.1 SET hnsw.ef_search = 80"
+PLANNING = (
+    "SET jit = off SET plan_cache_mode = force_generic_plan "
+    "SET enable_seqscan = off SET random_page_cost = 1.1 SET hnsw.ef_search = 80"
+)
 ITERATIVE = " SET hnsw.iterative_scan = 'relaxed_order' SET hnsw.max_scan_tuples = 20000"
 CHANGED = "The documents were indexed with another embedder. Index them anew: pai docs reindex."
 

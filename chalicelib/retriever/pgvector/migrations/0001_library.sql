@@ -65,13 +65,13 @@ CREATE TABLE pai.terms (
     UNIQUE (shelf, lexeme)
 ) WITH (fillfactor = 70);
 
--- `impact` is what the term gives a chunk of usual length; it only orders. The score is computed from the other two.
+-- `impact` is what the term gave the chunk as lengths were when it came; it only orders. Scores come from the other two.
 CREATE TABLE pai.postings (
     term int NOT NULL,
     chunk bigint NOT NULL,
     impact real NOT NULL,
-    occurrences smallint NOT NULL,
-    length smallint NOT NULL
+    occurrences real NOT NULL,
+    length real NOT NULL
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
 
 CREATE INDEX postings_term ON pai.postings (term, impact DESC) INCLUDE (chunk, occurrences, length);
@@ -113,12 +113,15 @@ BEGIN
     WITH arrived AS (
         DELETE FROM pai.arrivals WHERE edition = its_edition RETURNING ordinal, words
     ), found AS MATERIALIZED (
-        SELECT c.id AS chunk, w.lexeme, cardinality(w.positions)::smallint AS occurrences
+        SELECT c.id AS chunk, w.lexeme, cardinality(w.positions)::real AS occurrences
         FROM arrived a
             JOIN pai.chunks c ON c.edition = its_edition AND c.ordinal BETWEEN first AND final AND c.ordinal = a.ordinal,
             unnest(to_tsvector(its_configuration, a.words)) w
     ), lengths AS MATERIALIZED (
-        SELECT chunk, least(sum(occurrences), 32767)::smallint AS length FROM found GROUP BY chunk
+        SELECT chunk, sum(occurrences)::real AS length FROM found GROUP BY chunk
+    ), usual AS (
+        SELECT (s.words + sum(l.length)) / (s.chunks + count(*)) AS length
+        FROM pai.shelves s, lengths l WHERE s.id = its_shelf GROUP BY s.words, s.chunks
     ), counted AS (
         INSERT INTO pai.terms (shelf, lexeme, chunks)
         SELECT its_shelf, lexeme, count(*) FROM found GROUP BY lexeme ORDER BY lexeme
@@ -130,8 +133,8 @@ BEGIN
         WHERE id = its_shelf
     )
     INSERT INTO pai.postings (term, chunk, impact, occurrences, length)
-    SELECT t.id, f.chunk, f.occurrences / (f.occurrences + 0.3::real + 0.9::real * l.length / 80), f.occurrences, l.length
-    FROM found f JOIN lengths l USING (chunk) JOIN counted t USING (lexeme)
+    SELECT t.id, f.chunk, f.occurrences / (f.occurrences + 0.3 + 0.9 * l.length / u.length), f.occurrences, l.length
+    FROM found f JOIN lengths l USING (chunk) JOIN counted t USING (lexeme), usual u
     ORDER BY 1, 3 DESC;
     GET DIAGNOSTICS posted = ROW_COUNT;
     RETURN posted;
@@ -212,10 +215,10 @@ BEGIN
 END $$;
 
 -- BM25 (k1 1.2, b 0.75, as Lucene counts it) of the chunks that hold any of the words: the best `most`.
--- A term gives its highest postings, which decide what comes first: up to 1500, and up to 30000 all terms together. Within
--- some documents it gives all.
-CREATE FUNCTION pai.worded(asked_owner text, asked_words text, documents text[], most int) RETURNS TABLE (id bigint, bm25 float8)
-LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 300 AS $$
+-- A term gives its highest postings, which decide what comes first: up to `longest`, and up to 20 times that all terms
+-- together. Within some documents it gives all.
+CREATE FUNCTION pai.worded(asked_owner text, asked_words text, documents text[], most int, longest int)
+RETURNS TABLE (id bigint, bm25 float8) LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 300 AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY WITH asked AS MATERIALIZED (
@@ -228,13 +231,14 @@ BEGIN
             + 0.5::real / (t.chunks + 0.5::real)))::real AS weight
         FROM asked a JOIN pai.terms t ON t.shelf = a.shelf AND t.lexeme = a.lexeme
         WHERE t.chunks > 0 ORDER BY weight DESC LIMIT 64
-    ), limits AS (
-        SELECT CASE WHEN documents IS NULL THEN least(30000 / greatest(count(*), 1), 1500) END AS longest FROM weighed
+    ), limited AS MATERIALIZED (
+        SELECT w.*, CASE WHEN documents IS NULL THEN least(20 * longest / count(*) OVER (), longest) END AS most_postings
+        FROM weighed w
     ), matched AS MATERIALIZED (
-        SELECT p.chunk, sum(w.weight * (p.occurrences / (p.occurrences + 0.3::real + w.slope * p.length))) AS score
-        FROM weighed w CROSS JOIN LATERAL (
+        SELECT p.chunk, sum(w.weight * (p.occurrences / (p.occurrences + (0.3::real + w.slope * p.length)))) AS score
+        FROM limited w CROSS JOIN LATERAL (
             SELECT * FROM pai.postings p WHERE p.term = w.id
-            ORDER BY p.impact DESC LIMIT (SELECT longest FROM limits)
+            ORDER BY p.impact DESC LIMIT w.most_postings
         ) p
         GROUP BY p.chunk
     )
@@ -265,7 +269,8 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH matches AS MATERIALIZED (
-        SELECT w.id, w.bm25 FROM pai.worded(asked_owner, CASE WHEN share < 1 THEN asked_words ELSE '' END, wanted, 3 * depth) w
+        SELECT w.id, w.bm25 FROM pai.worded(asked_owner, CASE WHEN share < 1 THEN asked_words ELSE '' END, wanted, 3 * depth,
+            CASE WHEN share > 0 THEN 600 ELSE 1500 END) w
     ), candidates AS (
         SELECT n.id FROM unnest(near) AS n (id)
         UNION (SELECT m.id FROM matches m ORDER BY m.bm25 DESC, m.id LIMIT depth)
@@ -288,7 +293,9 @@ BEGIN
     ), fused AS (
         SELECT w.id, w.similarity, w.bm25, w.words_score + share * greatest(
             coalesce((0.65 * w.similarity - 0.35 * (c.embedding <#> f.middle)) / nullif(f.length, 0), w.similarity), 0) AS score
-        FROM weighed w JOIN pai.chunks c ON c.id = w.id LEFT JOIN feedback f ON true
+        FROM (
+            SELECT * FROM weighed ORDER BY share * similarity + words_score DESC, id LIMIT results + 30
+        ) w JOIN pai.chunks c ON c.id = w.id LEFT JOIN feedback f ON true
         ORDER BY score DESC, w.id LIMIT results
     )
     SELECT e.document_id, c.ordinal, c.part, c.page, c.context, c.text, c.start, f.similarity, f.bm25, f.score
