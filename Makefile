@@ -46,7 +46,7 @@ package: .venv/dev.stamp ## package for AWS into out/STAGE, and prove that it st
 	$(IN_VENV) python -m pai.operate.package "$(STAGE)"
 
 clean: ## remove what these verbs made, but for your data in PAI_HOME
-	rm -rf .venv out build htmlcov .coverage *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-package out build htmlcov .coverage *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 # The environment
 

@@ -1,5 +1,8 @@
 """`python -m pai.operate.package STAGE…`: package each stage as Chalice does, and prove that what it made would start.
 
+Lambda's Python is the one that packages, and it must be 3.12 or newer: older runtimes have a C library that some wheels
+are not made for. An older Python hands the work to a newer one of this machine, in an environment of its own.
+
 Chalice only warns when a wheel can't be had, and leaves it out. So the zip is opened, every binary in it is checked for the
 architecture it was made for, and every module of ours is imported from it in a clean interpreter.
 """
@@ -7,6 +10,7 @@ architecture it was made for, and every module of ours is imported from it in a 
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,13 +21,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ELF_MACHINES = {62: "x86_64", 183: "arm64"}
 """e_machine in the ELF header: https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html"""
-NATIVE = ("cryptography", "cffi")
-"""The packages with binaries: on another architecture than Lambda's, the same version's wheel for this machine stands in."""
+OLDEST = (3, 12)
+NEWER = ("python3.14", "python3.13", "python3.12")
 IMPORTER = """
 import importlib, pathlib, pkgutil, sys
 host, package = sys.argv[1:]
 sys.path[:0] = [host, package]
 names = ["app", *(module.name for module in pkgutil.walk_packages([package + "/chalicelib"], "chalicelib."))]
+names = [name for name in names if name.rpartition(".")[2] != "__main__"]  # those are run, not imported
 names += [path.stem for path in pathlib.Path(package).iterdir() if (path / "__init__.py").exists()]
 for name in names:
     importlib.import_module(name)
@@ -79,15 +84,39 @@ def _import_all(folder: Path) -> int:
 
 def _install_native(folder: Path, host: Path) -> None:
     """Put this machine's wheels of the packages with binaries beside the package, in the package's own versions."""
-    versions = {}
-    for path in folder.glob("*.dist-info"):
-        name, version = re.fullmatch(r"(.+)-([^-]+)\.dist-info", path.name).groups()  # type: ignore[union-attr]
-        versions[name] = version
-    wanted = [f"{name}=={versions[name]}" for name in NATIVE if name in versions]
-    if len(wanted) < len(NATIVE):
-        raise PackageError(f"The package holds {', '.join(wanted) or 'none'} of {', '.join(NATIVE)}: a wheel is missing.")
+    wanted = [f"{name}=={version}" for name, version in _native(folder)]
+    if not any(requirement.startswith("cryptography==") for requirement in wanted):
+        raise PackageError(f"The package holds binaries of {', '.join(wanted) or 'nothing'}: a wheel is missing.")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target", str(host)]
     subprocess.run([*command, *wanted], check=True)
+
+
+def _native(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield name and version of each installed package that has binaries, as its own record of its files says."""
+    for info in folder.glob("*.dist-info"):
+        name, version = re.fullmatch(r"(.+)-([^-]+)\.dist-info", info.name).groups()  # type: ignore[union-attr]
+        if re.search(r"\.so[\w.]*,", (info / "RECORD").read_text()):
+            yield name, version
+
+
+def _newer_python() -> Path:
+    """Return a Python that is new enough, in an environment with what packaging takes. Or exit."""
+    python, environment = _found_python(), ROOT / ".venv-package"
+    ours = environment / "bin" / "python"
+    pip = [str(ours), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([python, "-m", "venv", str(environment)], check=True)
+    chalice = next(line for line in (ROOT / "requirements-local.txt").read_text().split() if line.startswith("chalice=="))
+    subprocess.run([*pip, chalice, "-r", str(ROOT / "requirements.txt")], check=True)
+    return ours
+
+
+def _found_python() -> str:
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    for python in (*NEWER, *map(str, pyenv.glob("versions/3.1[2-9].*/bin/python"))):
+        # pyenv puts names on the PATH that only say that they are not active.
+        if shutil.which(python) and not subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode:
+            return python
+    sys.exit(f"Packaging for AWS wants Python 3.12 or newer, and there is none of {', '.join(NEWER)} here.")
 
 
 def main() -> None:
@@ -95,6 +124,9 @@ def main() -> None:
     parser.add_argument("stages", nargs="+", metavar="STAGE")
     parser.add_argument("--out", type=Path, default=ROOT / "out")
     options = parser.parse_args()
+    if sys.version_info < OLDEST:
+        python = str(_newer_python())
+        os.execv(python, [python, "-m", "pai.operate.package", *sys.argv[1:]])
     for stage in options.stages:
         try:
             found = check(package(stage, options.out / stage), "arm64")
