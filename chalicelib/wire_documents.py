@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.chat.citations import locate
 from chalicelib.documents import Listed
 from chalicelib.errors import BadRequest, PassageNotFound, TooLarge
 from chalicelib.http import Reply, Request
@@ -152,6 +151,8 @@ def ordinals(passage_id: str) -> tuple[int, int]:
 
 def passage(shown: Document, passage_id: str, chunks: Sequence[Chunk], request: Request) -> Reply:
     """Return a passage, with the place of the `quote` that the request names, in characters of the text."""
+    from chalicelib.chat.citations import locate  # app.py imports this module, also where no documents are kept
+
     if not chunks:
         raise PassageNotFound
     text = Passage(passage_id, shown.id, tuple(chunks), score=0).text

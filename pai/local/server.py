@@ -18,6 +18,7 @@ import h11
 
 from chalicelib import logs
 from chalicelib.errors import AddressTooLong, BadRequest, HeadersTooLarge, PaiError, RequestTimeout, TooLarge
+from chalicelib.http import BODY_BYTES
 from pai.local.gateway import Gateway, HttpReply, HttpRequest, refusal
 
 TARGET_BYTES = 8 * 1024
@@ -25,7 +26,7 @@ HEAD_BYTES = 32 * 1024
 POLL_S = 0.1
 """How soon the server notices that it is to stop."""
 SLOWEST_BYTES_S = 100_000
-"""What a body may be as slow as: its size is added to the time that a request may take."""
+"""How slowly a file may come: what it is larger than other bodies is added to the time that a request may take."""
 LINGER_S = 2.0
 LINGER_BYTES = 32 * 1024 * 1024
 """How much of a refused request is read and dropped: closing on unread bytes would take the answer from the client."""
@@ -80,7 +81,7 @@ class Connection(socketserver.BaseRequestHandler):
             headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
             method, target = head.method.decode("ascii"), head.target.decode("ascii")
             most_bytes = self.server.gateway.body_bytes(method, target)
-            deadline += most_bytes / SLOWEST_BYTES_S
+            deadline += max(most_bytes - BODY_BYTES, 0) / SLOWEST_BYTES_S
             body = self._read_body(int(headers.get("content-length", 0)), most_bytes, deadline)
         except h11.RemoteProtocolError as error:
             if error.error_status_hint == HeadersTooLarge.status:

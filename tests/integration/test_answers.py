@@ -66,7 +66,7 @@ def test_answer_from_a_document_names_it_with_page_and_words(me: httpx.Client, l
     assert citation | {"score": 0} == {
         "marker": 1,
         "document_id": document_id,
-        "passage_id": "0",
+        "passage_id": "0-1",
         "name": "lease.pdf",
         "page": 1,
         "quote": LEASE[0],
