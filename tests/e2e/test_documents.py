@@ -204,4 +204,4 @@ def test_restored_documents_are_found_again(served: Served, person: Person, tmp_
 
 
 def test_the_welcome_says_how_to_add_documents(served: Served) -> None:
-    assert "docs add" in served.said()
+    until(lambda: "docs add" in served.said(), served.said)
