@@ -96,3 +96,22 @@ def test_words_are_stemmed_in_the_language_of_each_document(database: Database) 
     by_document = {passage.document_id: passage.bm25 for passage in ask(retriever, "ana", "the tenant pays a deposit")}
     assert by_document["lease"]
     assert not by_document["miete"]
+
+
+def test_search_looks_up_few_chunks_however_wrong_the_statistics_are(database: Database) -> None:
+    retriever = PgvectorRetriever(database, vector_share=0.0)
+    index(retriever, "ana", "lease", [f"{PETS} {number}" for number in range(1200)])
+    database.fetch("DELETE FROM pg_statistic WHERE starelid = 'pai.chunks'::regclass")
+    database.fetch("ALTER TABLE pai.chunks ALTER COLUMN edition SET (n_distinct = -1)")
+    database.fetch("ANALYZE pai.chunks")
+    before = _chunks_fetched(database)
+
+    assert len(ask(retriever, "ana", "pets 77 78 79")) == 6
+
+    assert _chunks_fetched(database) - before < 1000
+
+
+def _chunks_fetched(database: Database) -> int:
+    database.fetch("SELECT pg_stat_force_next_flush()::text")
+    [(count,)] = database.fetch("SELECT idx_tup_fetch FROM pg_stat_user_tables WHERE relid = 'pai.chunks'::regclass")
+    return int(str(count))

@@ -214,10 +214,10 @@ BEGIN
         ORDER BY (c.embedding <#> asked_vector) + 0 LIMIT depth);
 END $$;
 
--- BM25 (k1 1.2, b 0.75, as Lucene counts it) of the chunks that hold any of the words: the best `most`.
--- A term gives its highest postings, which decide what comes first: up to `longest`, and up to 20 times that all terms
--- together. Within some documents it gives all.
-CREATE FUNCTION pai.worded(asked_owner text, asked_words text, documents text[], most int, longest int)
+-- BM25 (k1 1.2, b 0.75, as Lucene counts it) of the chunks that hold any of the words: the best `most`. So many `postings`
+-- are read at most, shared out so that rare terms give all of theirs and frequent ones, as many each, those with the
+-- highest impact, which decide what comes first. Within some documents all are read.
+CREATE FUNCTION pai.worded(asked_owner text, asked_words text, documents text[], most int, postings int)
 RETURNS TABLE (id bigint, bm25 float8) LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 300 AS $$
 #variable_conflict use_column
 BEGIN
@@ -227,13 +227,15 @@ BEGIN
         FROM pai.shelves s, unnest(to_tsvector(s.configuration::regconfig, asked_words)) w
         WHERE s.owner = asked_owner AND s.chunks > 0
     ), weighed AS MATERIALIZED (
-        SELECT t.id, a.slope, (a.times * ln(1 + greatest(a.chunks - t.chunks, 0) / (t.chunks + 0.5::real)
+        SELECT t.id, t.chunks, a.slope, (a.times * ln(1 + greatest(a.chunks - t.chunks, 0) / (t.chunks + 0.5::real)
             + 0.5::real / (t.chunks + 0.5::real)))::real AS weight
         FROM asked a JOIN pai.terms t ON t.shelf = a.shelf AND t.lexeme = a.lexeme
         WHERE t.chunks > 0 ORDER BY weight DESC LIMIT 64
+    ), shared AS (
+        SELECT w.*, (postings - coalesce(sum(w.chunks) OVER rarer, 0)) / (count(*) OVER () - count(*) OVER rarer) AS share
+        FROM weighed w WINDOW rarer AS (ORDER BY w.chunks, w.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
     ), limited AS MATERIALIZED (
-        SELECT w.*, CASE WHEN documents IS NULL THEN least(20 * longest / count(*) OVER (), longest) END AS most_postings
-        FROM weighed w
+        SELECT s.*, CASE WHEN documents IS NULL THEN max(s.share) OVER () END AS most_postings FROM shared s
     ), matched AS MATERIALIZED (
         SELECT p.chunk, sum(w.weight * (p.occurrences / (p.occurrences + (0.3::real + w.slope * p.length)))) AS score
         FROM limited w CROSS JOIN LATERAL (
@@ -268,19 +270,18 @@ BEGIN
         near = pai.nearest(asked_owner, asked_vector, wanted, depth);
     END IF;
     RETURN QUERY
-    WITH matches AS MATERIALIZED (
-        SELECT w.id, w.bm25 FROM pai.worded(asked_owner, CASE WHEN share < 1 THEN asked_words ELSE '' END, wanted, 3 * depth,
-            CASE WHEN share > 0 THEN 600 ELSE 1500 END) w
-    ), candidates AS (
-        SELECT n.id FROM unnest(near) AS n (id)
-        UNION (SELECT m.id FROM matches m ORDER BY m.bm25 DESC, m.id LIMIT depth)
+    WITH found AS (
+        SELECT n.id, NULL::float8 AS bm25, true AS kept FROM unnest(near) AS n (id)
+        UNION ALL SELECT w.id, w.bm25, row_number() OVER (ORDER BY w.bm25 DESC, w.id) <= depth
+        FROM pai.worded(asked_owner, CASE WHEN share < 1 THEN asked_words ELSE '' END, wanted, 3 * depth, 6000) w
+    ), candidates AS MATERIALIZED (
+        SELECT f.id, max(f.bm25) AS bm25 FROM found f GROUP BY f.id HAVING bool_or(f.kept)
     ), weighed AS MATERIALIZED (
         SELECT c.id, -(c.embedding <#> asked_vector) AS similarity, m.bm25,
             coalesce((1 - share) * m.bm25 / max(m.bm25) OVER (), 0) AS words_score
-        FROM candidates
-            JOIN pai.chunks c ON c.id = candidates.id
+        FROM candidates m
+            JOIN pai.chunks c ON c.id = m.id
             JOIN pai.editions e ON e.id = c.edition
-            LEFT JOIN matches m ON m.id = candidates.id
         WHERE c.owner = asked_owner AND e.owner = asked_owner AND e.live
     ), best AS (
         SELECT avg(c.embedding) AS middle FROM (
