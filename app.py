@@ -16,6 +16,7 @@ from chalicelib.errors import PaiError, Unavailable
 from chalicelib.health import VERSION, check_parts
 from chalicelib.http import Reply, Request
 from chalicelib.ingest.trigger import Answer, FileEvent, bury, dispatch, on_note, on_object
+from chalicelib.patience import patience
 from chalicelib.platform import DEAD_LETTERS, DOCUMENTS, QUEUES
 from chalicelib.records import Conversation
 from chalicelib.settings import read_settings
@@ -56,7 +57,8 @@ def route(path: str, method: str = "GET", *, public: bool = False) -> Callable[[
         @app.route(path, methods=[method], cors=CORS, authorizer=None if public else api_key, content_types=["*/*"])
         @wraps(handle)
         def view(**parameters: str) -> Response:
-            reply = http.answer(handle, _request(f"{method} {path}"), parameters)
+            with patience(read_settings().deadline_s):  # then API Gateway hangs up: who waits for a database is told before
+                reply = http.answer(handle, _request(f"{method} {path}"), parameters)
             return Response(reply.text, {"Content-Type": reply.content_type, **reply.headers}, reply.status)
 
         return handle
@@ -210,12 +212,9 @@ def go_on(owner: str, document_id: str, generation: str) -> None:
     here().ingestion.resume(owner, document_id, generation)
 
 
-# One message at a time: a file that kills its function takes no other's down.
-
-
 @app.on_sqs_message(queue=f"PAI-documents-{read_settings().stage}", batch_size=1)
 def documents(event: SQSEvent) -> Answer:
-    """Handle what happened to files."""
+    """Handle what happened to files, one at a time: a file that kills its function takes no other's down."""
     return dispatch(event.to_dict(), event.context, here().platform.queue, here().settings)
 
 

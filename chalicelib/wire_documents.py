@@ -24,6 +24,8 @@ PASSAGES = 8
 PASSAGE_CHUNKS = 50
 LIST = 50
 UNREADABLE_KINDS = ("image/", "audio/", "video/", "font/")
+_SPACING = re.compile("[\u00a0\u00ad\u2000-\u200f\u202f\u205f\u2060\u3000\ufeff]")
+"""What Python does not call printable and names do have: spaces that don't break, joiners of emoji and of scripts."""
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(; ?[\w.-]+=[\w.-]+)*", re.ASCII)
 
 Json = dict[str, Any]
@@ -43,7 +45,7 @@ def announcement(request: Request, most_bytes: int) -> Announcement:
 
 def _filename(given: str) -> str:
     name = PurePosixPath(given.replace("\\", "/")).name.strip()
-    if not name or not name.isprintable():
+    if name in ("", "..") or not _SPACING.sub("", name).isprintable():
         raise BadRequest("filename", "must be the name of a file, without control characters")
     return name
 
@@ -52,7 +54,7 @@ def _type(request: Request) -> str:
     media_type = request.fields.text("content_type", longest=NAME_CHARS, default="application/octet-stream")
     if not _MEDIA_TYPE.fullmatch(media_type):
         raise BadRequest("content_type", "must be a media type like application/pdf")
-    if media_type.startswith(UNREADABLE_KINDS):
+    if media_type.lower().startswith(UNREADABLE_KINDS):
         raise BadRequest("content_type", "is of a kind that has no text to read; put it into a PDF if it shows text")
     return media_type
 

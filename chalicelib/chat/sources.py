@@ -7,8 +7,8 @@ from chalicelib.chat.citations import cite
 from chalicelib.chat.prompt import Findings
 from chalicelib.chat.support import count_words
 from chalicelib.library import Library
+from chalicelib.patience import patience
 from chalicelib.records import Citation, Message, Passage, Retrieval, RetrievalOptions, Turn
-from chalicelib.retriever.patience import patience
 from chalicelib.settings import Settings
 
 WAKE_S = 8.0

@@ -30,6 +30,7 @@ from chalicelib.errors import (
     PaiError,
 )
 from chalicelib.llm.bedrock.failures import AWS_FAILURES, Failed, failed
+from chalicelib.patience import patience_left
 from chalicelib.platform.aws.clients import client
 from chalicelib.settings import Settings
 
@@ -37,7 +38,7 @@ DEFAULT_MODEL = "amazon.titan-embed-text-v2:0"
 AT_ONCE = 8
 """Calls at a time."""
 PATIENCE_S = 60.0
-"""How long one `embed` goes on asking while Bedrock is too busy."""
+"""How long one `embed` goes on asking while Bedrock is too busy, if its caller has so much patience."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 
 
@@ -89,7 +90,7 @@ class BedrockEmbedder:
         vectors = [_nothing(self.space.dimensions)] * len(texts)
         said = [number for number, text in enumerate(texts) if text.strip()]  # the models refuse an empty text
         batches = [said[start : start + self._traits.texts] for start in range(0, len(said), self._traits.texts)]
-        patience = _Patience(self._patience_s, self._first_pause_s)
+        patience = _Patience(min(self._patience_s, patience_left()), self._first_pause_s)
 
         def ask(batch: Sequence[int]) -> "Sequence[Vector[float]]":
             try:

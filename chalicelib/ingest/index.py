@@ -50,7 +50,7 @@ from chalicelib.retriever import Indexing, Retriever
 from chalicelib.settings import Settings
 
 FOLDER = "documents"
-BATCH_CHUNKS = 64
+BATCH_CHUNKS = 128
 """How many chunks are embedded and stored at once: what a process holds in memory, and repeats when it was killed."""
 LEASE_S = 90.0
 MOST_ATTEMPTS = 3
@@ -193,7 +193,8 @@ class Ingestion:
             age = _compare(arrival.sequencer, document.sequencer)
             if age < 0:
                 return
-            if self._work(document, {**_anew(), "attempts": 1, "sequencer": arrival.sequencer} if age > 0 else {}):
+            size = {} if _is_announced(document.key) else {"size_bytes": arrival.size_bytes}
+            if self._work(document, {**_anew(), **size, "attempts": 1, "sequencer": arrival.sequencer} if age > 0 else {}):
                 return
 
     def resume(self, owner: str, document_id: str, generation: str) -> None:
@@ -208,14 +209,22 @@ class Ingestion:
         found = self.identify(arrival.key)
         document = self._row(*found) if found else None
         if document and document.key == arrival.key and _compare(arrival.sequencer, document.sequencer) >= 0:
+            if self._is_there(arrival.key):  # S3 tells this also of an older version that somebody deletes for good
+                return
             self._erase(document)
 
-    def given_up(self, owner: str, document_id: str, reason: str) -> None:
-        """Nobody will try again: a document that is not ready ends as failed. `reason` is a sentence."""
+    def given_up(self, owner: str, document_id: str, reason: str, *, generation: str = "", sequencer: str = "") -> None:
+        """Nobody will try again: a document that is not ready ends as failed. `reason` is a sentence, behind the last one.
+
+        What was to be tried is of a generation, or came with a sequencer; a document that is past that is left alone.
+        """
         document = self._row(owner, document_id)
-        if document and document.state not in ("ready", "failed"):
+        if document is None or document.state in ("ready", "failed"):
+            return
+        if generation in ("", document.generation) and _compare(sequencer or document.sequencer, document.sequencer) >= 0:
             with suppress(Superseded):
-                self._fail(_Held(self._documents, document, document, self._now), DocumentGivenUp(reason))
+                why = DocumentGivenUp(f"{document.failure} {reason}".strip())
+                self._fail(_Held(self._documents, document, document, self._now), why)
 
     # What people ask for
 
@@ -257,7 +266,7 @@ class Ingestion:
         document = self._row(owner, document_id)
         if document:
             return document if document.key == arrival.key else None
-        if self._documents.was_deleted(owner, document_id) and _is_ulid(PurePosixPath(arrival.key).stem):
+        if self._documents.was_deleted(owner, document_id) and _is_announced(arrival.key):
             self._files.delete(arrival.key)  # the upload was still on its way when its document was deleted
             self._retriever.remove(owner, document_id)
             return None
@@ -285,7 +294,7 @@ class Ingestion:
         """Work on a document for one range, unless it is done or somebody does; False if its row changed under us."""
         if not changes and document.state in ("ready", "failed"):
             return True
-        if not changes and self._is_held(document):
+        if not changes and self._is_held(document) and not self._queue.one_at_a_time:
             self._look_again(document)
             return True
         taken = self._take(document, changes)
@@ -362,7 +371,7 @@ class Ingestion:
             raise _disk_error(error) from error
         if size_bytes > most:
             raise _too_large(most)
-        if document.size_bytes and size_bytes > document.size_bytes:
+        if document.size_bytes and size_bytes > document.size_bytes and _is_announced(document.key):
             raise DocumentRefused(f"The file has more than the {document.size_bytes:,} bytes that were announced.")
         return digest
 
@@ -620,6 +629,11 @@ def _without_text(document: Document) -> str:
 
 def _lease_ms(now: float) -> int:
     return int((now + LEASE_S) * 1000)
+
+
+def _is_announced(key: str) -> bool:
+    """Whether a file's key is one that PAI gave out, for so many bytes; else somebody put it there by hand."""
+    return _is_ulid(PurePosixPath(key).stem)
 
 
 def _is_ulid(text: str) -> bool:

@@ -42,6 +42,8 @@ PIPE_BYTES = 1 << 16
 BYTES_A_CHARACTER = 8
 """At most, in JSON."""
 OVERHEAD_BYTES = 1 << 16
+MALLOC = {"MALLOC_TOP_PAD_": str(8 << 20)}
+"""glibc keeps so many bytes at hand: else it gives memory back, and asks for it again, with each page of a PDF."""
 TOO_SLOW = "Reading the file takes too long. Split it, or save it in a simpler form, and add that."
 TOO_MUCH_MEMORY = "Reading the file takes more memory than it may. Split it, or save it in a simpler form, and add that."
 BROKE = "The file can't be read: its reader breaks on it. Save it anew, in another format if possible, and add that."
@@ -115,7 +117,7 @@ class Child:
         self._bytes_left = BYTES_A_CHARACTER * task.limits.characters + OVERHEAD_BYTES
         self._read = b""
         self._peak_mb: float | None = None
-        environment = {**child_environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment = {**child_environment(), **MALLOC, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         try:
             self._process = subprocess.Popen(
                 command,

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote_plus
 
@@ -25,10 +26,11 @@ _log = logging.getLogger(__name__)
 
 RETRY_S = (10, 120, 1)
 """When to try again after the first and the second failure. The third is the last: what is left is to be given up, soon."""
-SPARE_S = 60.0
-"""How long a message may take beside the range of a document that it reads."""
+SPARE_S = 180.0
+"""How long a message may take beside the range of a document that it reads: embedder and database may both be waited for."""
+GONE = (LibraryOff, DocumentNotFound)
+"""There is nothing to do this for any more."""
 GIVEN_UP = "Reading it failed several times, for a reason that may have passed since. Try it again (retry)."
-NOT_TAKEN_OUT = "Its file was deleted, and taking it out of the index failed several times. Delete the document."
 
 Record = Mapping[str, Any]
 Answer = dict[str, list[dict[str, str]]]
@@ -105,13 +107,14 @@ def dispatch(event: Mapping[str, Any], context: Any, queue: Queue, settings: Set
 
 
 def bury(event: Mapping[str, Any], ingestion: "Callable[[], Ingestion]", settings: Settings) -> Answer:
-    """Mark the documents of a batch of dead letters as failed. What can't be marked just now stays a dead letter."""
+    """Mark the documents of a batch of dead letters as failed; one whose file went is taken out once more.
+
+    What can't be done just now stays a dead letter.
+    """
 
     def give_up(record: Record) -> None:
         for letter in _letters(record):
-            found, reason = _addressee(letter, ingestion())
-            if found:
-                ingestion().given_up(*found, reason)
+            _give_up(letter, ingestion())
 
     return _answer([record for record in event["Records"] if _failure(record, give_up)], settings)
 
@@ -125,14 +128,15 @@ def read_message(body: str) -> Sequence[FileEvent | Note]:
         if "pai" in message:
             return [_note(message)]
         return [event for entry in message["Records"] if (event := _file_event(entry))]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Unreadable(type(error).__name__) from None
 
 
 def _note(message: Mapping[str, str]) -> Note:
     members = {name: value for name, value in message.items() if name != "pai"}
-    if message["pai"] not in _note_handlers or not all(isinstance(value, str) for value in members.values()):
+    if not all(isinstance(value, str) for value in members.values()):
         raise ValueError
+    signature(_note_handlers[message["pai"]]).bind(**members)  # TypeError when they are not what it takes
     return Note(message["pai"], members)
 
 
@@ -147,17 +151,29 @@ def _file_event(entry: Record) -> FileEvent | None:
     if kind not in ("ObjectCreated", "ObjectRemoved"):
         return None
     key = unquote_plus(file["key"], errors="strict")
+    key.encode()  # ValueError for half a surrogate pair, which nothing can store
     return FileEvent(key, kind == "ObjectRemoved", int(file.get("size", 0)), str(file.get("sequencer", "")))
 
 
 def _handle(record: Record) -> None:
+    """Do all that a message says: what fails keeps nothing else from being done, and is raised when that is."""
+    errors: list[Exception] = []
     for said in read_message(record["body"]):
-        if isinstance(said, Note):
-            _note_handlers[said.name](**said.members)
-            continue
-        for (prefix, suffix, removed), handle in _file_handlers.items():
-            if said.key.startswith(prefix) and said.key.endswith(suffix) and said.removed == removed:
-                handle(said)
+        try:
+            _follow(said)
+        except Exception as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, GONE))
+
+
+def _follow(said: FileEvent | Note) -> None:
+    if isinstance(said, Note):
+        _note_handlers[said.name](**said.members)
+        return
+    for (prefix, suffix, removed), handle in _file_handlers.items():
+        if said.key.startswith(prefix) and said.key.endswith(suffix) and said.removed == removed:
+            handle(said)
 
 
 def _letters(record: Record) -> Sequence[FileEvent | Note]:
@@ -168,11 +184,14 @@ def _letters(record: Record) -> Sequence[FileEvent | Note]:
         return []
 
 
-def _addressee(letter: FileEvent | Note, ingestion: "Ingestion") -> tuple[tuple[str, str] | None, str]:
-    """Return the owner and id of the document that a dead letter is about, if it is about one, and what to say there."""
-    if isinstance(letter, FileEvent):
-        return ingestion.identify(letter.key), NOT_TAKEN_OUT if letter.removed else GIVEN_UP
-    return (letter.members["owner"], letter.members["document_id"]), GIVEN_UP
+def _give_up(letter: FileEvent | Note, ingestion: "Ingestion") -> None:
+    if isinstance(letter, Note):
+        members = letter.members
+        ingestion.given_up(members["owner"], members["document_id"], GIVEN_UP, generation=members["generation"])
+    elif letter.removed:
+        ingestion.removed(letter.arrival)
+    elif found := ingestion.identify(letter.key):
+        ingestion.given_up(*found, GIVEN_UP, sequencer=letter.sequencer)
 
 
 def _failure(record: Record, work: Callable[[Record], None]) -> Exception | None:
@@ -182,7 +201,7 @@ def _failure(record: Record, work: Callable[[Record], None]) -> Exception | None
     try:
         work(record)
         outcome = "done"
-    except (LibraryOff, DocumentNotFound) as gone:  # there is nothing to do this for any more
+    except GONE as gone:
         outcome = gone.code
     except (PaiError, Unreadable) as failure:
         outcome, error = type(failure).__name__, failure

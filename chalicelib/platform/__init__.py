@@ -82,6 +82,9 @@ class Queue(Protocol):
     A message that was taken MOST_RECEIVES times without success goes to the dead letters. Raises `QueueUnavailable`.
     """
 
+    one_at_a_time: bool
+    """Whether no two messages are in hand at once, in any process: then whoever worked on something before is dead."""
+
     def send(self, body: str, *, delay_s: int = 0) -> None:
         """Add a message (≤ 256 KB), to be delivered after `delay_s` (0 to 900)."""
         ...

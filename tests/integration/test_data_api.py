@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.errors import InternalError, LibraryUnavailable, LibraryWaking, Misconfigured, PaiError
+from chalicelib.patience import patience
 from chalicelib.platform.aws.clients import client
-from chalicelib.retriever.patience import patience
 from chalicelib.retriever.pgvector import data_api as transport
 from chalicelib.retriever.pgvector.database import Database
 from tests.standins.data_api import CLUSTER, RESUMING, SECRET, DataApiStandIn, Fault

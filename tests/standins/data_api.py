@@ -84,12 +84,14 @@ class Transaction:
 class DataApiStandIn:
     """The server, in threads of this process, over the PostgreSQL at this libpq address. Use it as a context manager.
 
-    `statement_s` and `idle_s` are the limits of a statement and of the time between two calls of a transaction.
+    `statement_s` and `idle_s` are the limits of a statement and of the time between two calls of a transaction. While it is
+    `asleep`, every call is told that it resumes.
     """
 
     def __init__(self, postgres: str) -> None:
         self.statement_s = 45.0
         self.idle_s = 180.0
+        self.asleep = False
         self.requests: list[tuple[str, Json]] = []
         self._postgres = postgres
         self._faults: list[Fault] = []
@@ -138,6 +140,8 @@ class DataApiStandIn:
             fault = next((each for each in self._faults if each.operation in ("", operation)), None)
             if fault:
                 self._faults.remove(fault)
+            elif self.asleep:
+                fault = RESUMING
         if fault is None or fault.done:
             answer = self._answer(operation, members)
         if fault is None:

@@ -104,6 +104,8 @@ class ScriptedRetriever(MemoryRetriever):
 class ListQueue:
     """A queue that keeps what it is told; a test delivers it."""
 
+    one_at_a_time = False
+
     def __init__(self) -> None:
         self.sent: list[tuple[dict[str, Any], int]] = []
 

@@ -193,6 +193,7 @@ def test_sequencers_of_different_lengths_are_compared_as_s3_says(library: Librar
     document = library.documents.create("me", "notes.txt")
     library.put(document.key, "The text.")
     library.ingestion.arrived(Arrival(document.key, 9, newer))
+    library.files.delete(document.key)
     library.ingestion.removed(Arrival(document.key, 0, older))
     assert library.now(document).state == "ready"
 

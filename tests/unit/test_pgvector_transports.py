@@ -6,7 +6,7 @@ from array import array
 
 import pytest
 
-from chalicelib.retriever.patience import patience, patience_left
+from chalicelib.patience import patience, patience_left
 from chalicelib.retriever.pgvector import halfvec
 from chalicelib.retriever.pgvector.statements import check_names, for_psycopg, parameter_names
 

@@ -14,6 +14,7 @@ from chalicelib.chat.turn import Answered, Ask, Collect
 from chalicelib.embedder import Vector
 from chalicelib.embedder.hashed import HashedEmbedder
 from chalicelib.errors import EmbedderUnavailable, LibraryUnavailable, LibraryWaking, ModelThrottled, PaiError
+from chalicelib.patience import patience_left
 from chalicelib.records import (
     Citation,
     Message,
@@ -25,7 +26,6 @@ from chalicelib.records import (
 )
 from chalicelib.retriever import Query
 from chalicelib.retriever.memory import MemoryRetriever
-from chalicelib.retriever.patience import patience_left
 from chalicelib.settings import Settings
 from chalicelib.store import Page
 from chalicelib.store.memory import MemoryStore

@@ -13,6 +13,8 @@ _COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible
 class SqsQueue:
     """`url` is the queue's address; the dead letters are another queue, which nothing here sends to."""
 
+    one_at_a_time = False
+
     def __init__(self, client: Any, url: str) -> None:
         self._client = client
         self._url = url

@@ -27,6 +27,8 @@ class LocalQueue:
     Without `work`, the worker starts at the first message that this process sends, and ends when none is left.
     """
 
+    one_at_a_time = True
+
     def __init__(self, messages: Messages, functions: Mapping[str, QueueFunction], lock: Path | None = None) -> None:
         self._messages = messages
         self._functions = functions
@@ -86,6 +88,7 @@ class LocalQueue:
                 ended = self._ends()
             except QueueUnavailable as error:
                 _log.error("queue", extra={"error": error.code, "reason": error.message})
+                self._post.leave()  # whoever takes it lets go of what we could not, and nothing of ours is in hand
                 self._wait(_LOOK_S)
                 ended = self._stopping
 

@@ -73,8 +73,7 @@ class PgvectorRetriever:
 
         def write() -> None:
             with self._database.transaction() as connection:
-                check(connection, indexing.space)
-                edition = _edition(connection, indexing)
+                edition = _emptied(connection, indexing, chunks)
                 if chunks:
                     _store(connection, indexing.owner, edition, chunks, vectors)
                 if last:
@@ -159,33 +158,39 @@ def _check_vectors(space: Space, vectors: "Sequence[Vector[float]]") -> None:
         raise EmbedderChanged(CHANGED)
 
 
-def _edition(connection: Connection, indexing: Indexing) -> int:
-    [(edition,)] = connection.fetch(
-        "SELECT pai.open_edition(:owner::text, :document::text, :generation::text, :configuration::text)",
+def _emptied(connection: Connection, indexing: Indexing, chunks: Sequence[Chunk]) -> int:
+    """Make room for a stretch: return its edition, which has nothing any more from its first ordinal to its last."""
+    rows = connection.fetch(
+        _EMPTIED,
         {
+            "model": indexing.space.model,
+            "dimensions": indexing.space.dimensions,
             "owner": indexing.owner,
             "document": indexing.document_id,
             "generation": indexing.generation,
             "configuration": CONFIGURATIONS.get(indexing.language, "simple"),
+            **_bounds(chunks),
         },
     )
-    return _int(edition)
+    if not rows:
+        check(connection, indexing.space)
+        raise SchemaMissing("the index has got this space only now")
+    return _int(rows[0][0])
+
+
+def _bounds(chunks: Sequence[Chunk]) -> dict[str, Value]:
+    ordinals = [chunk.ordinal for chunk in chunks]
+    return {"first": min(ordinals, default=0), "last": max(ordinals, default=-1)}
 
 
 def _store(
     connection: Connection, owner: str, edition: int, chunks: Sequence[Chunk], vectors: "Sequence[Vector[float]]"
 ) -> None:
-    """Store a stretch in place of what is there with these ordinals."""
-    bounds = {
-        "edition": edition,
-        "first": min(chunk.ordinal for chunk in chunks),
-        "last": max(chunk.ordinal for chunk in chunks),
-    }
-    connection.fetch("SELECT * FROM pai.unload(:edition::bigint, :first::int, :last::int)", bounds)
     connection.load("pai.chunks", CHUNK_COLUMNS, _rows(owner, edition, chunks, vectors))
     arrivals = ((edition, chunk.ordinal, words(f"{chunk.context}\n{chunk.text}")) for chunk in chunks)
     connection.load("pai.arrivals", {"edition": "bigint", "ordinal": "integer", "words": "text"}, arrivals)
-    connection.fetch("SELECT pai.post(:edition::bigint, :first::int, :last::int)", bounds)
+    posted = {"edition": edition, **_bounds(chunks)}
+    connection.fetch("SELECT pai.post(:edition::bigint, :first::int, :last::int)", posted)
 
 
 def _rows(owner: str, edition: int, chunks: Sequence[Chunk], vectors: "Sequence[Vector[float]]") -> Iterator[Row]:
@@ -221,6 +226,10 @@ def _float(value: Any) -> float | None:
 _SEARCH = """SELECT document_id, ordinal, part, page, context, "text", start, similarity, bm25, score
 FROM pai.search(:owner::text, :words::text, :vector::halfvec, :documents::text, :share::float8, :depth::int, :results::int)
 WHERE EXISTS (SELECT FROM pai.library WHERE model = :model::text AND dimensions = :dimensions::int)"""
+_EMPTIED = """SELECT e.id FROM pai.library l
+CROSS JOIN LATERAL pai.open_edition(:owner::text, :document::text, :generation::text, :configuration::text) AS e (id)
+CROSS JOIN LATERAL pai.unload(e.id, :first::int, :last::int)
+WHERE l.model = :model::text AND l.dimensions = :dimensions::int"""
 _CHUNKS = f"""SELECT c.ordinal, c.part, c.page, c.context, c.text, c.start
 FROM pai.editions e JOIN pai.chunks c ON c.edition = e.id
 WHERE e.owner = :owner::text AND e.document_id = :document::text AND e.live

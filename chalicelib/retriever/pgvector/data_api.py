@@ -16,9 +16,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
 
 from chalicelib.errors import InternalError, LibraryUnavailable, LibraryWaking, Misconfigured, PaiError
+from chalicelib.patience import patience_left
 from chalicelib.platform.aws.clients import client
 from chalicelib.platform.aws.failures import aws_failures
-from chalicelib.retriever.patience import patience_left
 from chalicelib.retriever.pgvector import halfvec
 from chalicelib.retriever.pgvector.database import Connection, Database, Row, Value
 from chalicelib.retriever.pgvector.refusals import meaning_of

@@ -28,8 +28,8 @@ import psycopg
 from psycopg import sql
 
 from chalicelib.errors import LibraryUnavailable, LibraryWaking, Misconfigured
+from chalicelib.patience import patience_left
 from chalicelib.platform.local.disk import disk_failures, locked, private_folder
-from chalicelib.retriever.patience import patience_left
 from chalicelib.settings import child_environment
 from pai.local.postgres.binaries import Binaries, find_binaries
 
@@ -71,8 +71,11 @@ SERVER_SETTINGS: Mapping[str, str] = {
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
 }
+DISK_FULL = "No space left on device"
+LEAST_BYTES = 64_000_000
+"""What a new, empty database takes."""
 _CAUSES: Mapping[str, str] = {
-    "No space left on device": "The disk is full. Make room and try again.",
+    DISK_FULL: "The disk is full. Make room and try again.",
     "could not look up effective user ID": "The user who runs PAI has no name here. Give them an entry in /etc/passwd.",
     "ermission denied": "Some of its files are not readable by the user who runs it. See that they have one owner.",
     "could not map anonymous shared memory": "There is too little memory. Make room and try again.",
@@ -148,7 +151,8 @@ class Server:
 
     def _connection(self, database: str) -> "psycopg.Connection[Any]":
         at: dict[str, Any] = {"host": str(self._socket_folder()), "port": PORT, "user": SUPERUSER, "dbname": database}
-        return psycopg.connect(**at, connect_timeout=5, autocommit=True)
+        # libpq takes no less than 2 seconds. A server that hangs is asked several times by one question.
+        return psycopg.connect(**at, connect_timeout=max(2, min(5, int(patience_left()))), autocommit=True)
 
     def _attach(self) -> None:
         """Be counted among the users. Waits while a keeper stops the server, which then has to be started again."""
@@ -292,7 +296,8 @@ class Server:
         with suppress(OSError):
             said = (self.folder / "log").read_bytes()[begin:].decode(errors="replace")
             for words, advice in _CAUSES.items():
-                if words in said:
+                # A full disk has no room for the log either.
+                if words in said or (words == DISK_FULL and shutil.disk_usage(self.folder).free < LEAST_BYTES):
                     return LibraryUnavailable(f"The documents' database in {self.folder} does not work. {advice}")
         return LibraryUnavailable(f"{otherwise} The documents themselves are safe.")
 

@@ -1,4 +1,4 @@
-"""How long a question may wait for a database that was asleep. Who asks says so; the transports keep to it.
+"""How long a question may wait for a part that is busy or was asleep. Who asks says so; database and embedder keep to it.
 
     with patience(8):
         library.search(…)
