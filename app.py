@@ -16,7 +16,7 @@ from chalicelib.errors import PaiError, Unavailable
 from chalicelib.health import VERSION, check_parts
 from chalicelib.http import Reply, Request
 from chalicelib.ingest.trigger import Answer, FileEvent, bury, dispatch, on_note, on_object
-from chalicelib.patience import patience
+from chalicelib.patience import REQUEST_S, patience
 from chalicelib.platform import DEAD_LETTERS, DOCUMENTS, QUEUES
 from chalicelib.records import Conversation
 from chalicelib.settings import read_settings
@@ -57,7 +57,7 @@ def route(path: str, method: str = "GET", *, public: bool = False) -> Callable[[
         @app.route(path, methods=[method], cors=CORS, authorizer=None if public else api_key, content_types=["*/*"])
         @wraps(handle)
         def view(**parameters: str) -> Response:
-            with patience(read_settings().deadline_s):  # then API Gateway hangs up: who waits for a database is told before
+            with patience(min(read_settings().deadline_s, REQUEST_S)):  # who waits for a database is told
                 reply = http.answer(handle, _request(f"{method} {path}"), parameters)
             return Response(reply.text, {"Content-Type": reply.content_type, **reply.headers}, reply.status)
 

@@ -23,10 +23,19 @@ def check_parts(parts: "Parts") -> Mapping[str, object]:
         "llm": lambda: parts.llm.models(),
     }
     if parts.settings.retriever != "none":  # without documents there are no files, and no right to read them
-        checks = {**checks, "files": lambda: _touch_files(parts)}
+        checks = {**checks, **_checks_of_documents(parts)}
     results = {name: _result(check) for name, check in checks.items()}
     failing = any(not result["ok"] for result in results.values())
     return {"status": "failing" if failing else "ok", "version": VERSION, "parts": results}
+
+
+def _checks_of_documents(parts: "Parts") -> Mapping[str, Callable[[], object]]:
+    return {
+        "files": lambda: _touch_files(parts),
+        "queue": lambda: parts.platform.queue.waiting(),
+        "embedder": lambda: parts.embedder.embed(["health"], "query"),
+        "retriever": lambda: parts.retriever.chunks("health", "~", 0, 0),
+    }
 
 
 def _result(check: Callable[[], object]) -> dict[str, object]:

@@ -72,7 +72,7 @@ class Library:
         for document_id in document_ids:
             document = self._documents.get(owner, document_id)
             if document.state == "failed":
-                raise BadRequest("documents", "one of them could not be read; GET /documents/{document_id} says why")
+                raise BadRequest("documents", f"one of them could not be read: {document.failure}")
             if document.state != "ready" and not document.live_generation:
                 raise DocumentBusy("One of these documents is being read just now. Ask again in a moment.")
             yield document.same_as or document.id

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 WAIT_S = 60.0
+REQUEST_S = 25.0
+"""What a request may wait at most: API Gateway hangs up after 29 s."""
 
 _ends: ContextVar[float | None] = ContextVar("patience", default=None)
 
@@ -27,7 +29,7 @@ def patience(seconds: float) -> Iterator[None]:
         _ends.reset(token)
 
 
-def patience_left() -> float:
-    """Return how many seconds may still be waited, from now on."""
+def patience_left(unsaid: float = WAIT_S) -> float:
+    """Return how many seconds may still be waited, from now on; `unsaid` where nobody said how long."""
     ends = _ends.get()
-    return WAIT_S if ends is None else max(0.0, ends - time.monotonic())
+    return unsaid if ends is None else max(0.0, ends - time.monotonic())

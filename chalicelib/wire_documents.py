@@ -38,7 +38,7 @@ def announcement(request: Request, most_bytes: int) -> Announcement:
     if size_bytes is None:
         raise BadRequest("bytes", "must say how many bytes the file has")
     if size_bytes > most_bytes:
-        raise TooLarge("bytes", f"a file may have {most_bytes:,} bytes; split it, or raise PAI_UPLOAD_BYTES")
+        raise TooLarge("bytes", f"are {size_bytes:,}, and a file may have {most_bytes:,}; split it, or raise PAI_UPLOAD_BYTES")
     name = _filename(fields.required_text("filename", longest=NAME_CHARS, largest=NAME_BYTES))
     return Announcement(name, _type(request), size_bytes)
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from errno import EDQUOT, ENOSPC
 from json import dumps
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, BinaryIO, Protocol
 
 from ulid import ULID
@@ -352,7 +353,8 @@ class Ingestion:
     @contextmanager
     def _fetched(self, document: Document) -> Iterator[tuple[Path, str]]:
         """Copy the file to this machine for the time of the block; yield its path and its bytes' fingerprint."""
-        with TemporaryDirectory(prefix="pai-") as folder:
+        _clear_copies(document)
+        with TemporaryDirectory(prefix=_copies(document)) as folder:
             path = Path(folder) / f"file{PurePosixPath(document.key).suffix}"
             sha256 = self._copy(document, path)
             yield path, self._documents.fingerprint(document.owner, sha256)
@@ -542,6 +544,7 @@ class Ingestion:
         aliases = self._hand_on(stopped)
         versions = self._files.delete(document.key) if with_file else 0
         removed = self._retriever.remove(owner, document_id)
+        _clear_copies(document)
         self._documents.delete(owner, document_id)
         verified = self._is_gone(document, with_file=with_file)
         return Erased(
@@ -552,6 +555,17 @@ class Ingestion:
         file_there = with_file and self._is_there(document.key)
         row_there = self._row(document.owner, document.id) is not None
         return not (file_there or row_there or self._retriever.chunks(document.owner, document.id))
+
+
+def _copies(document: Document) -> str:
+    """Return how the names of temporary folders begin that hold a copy of a document's file."""
+    return f"pai-{document.id}-"
+
+
+def _clear_copies(document: Document) -> None:
+    """Remove what a process that was killed left. Whoever calls this has the document for himself."""
+    for left in Path(gettempdir()).glob(f"{_copies(document)}*"):
+        rmtree(left, ignore_errors=True)
 
 
 def _anew() -> dict[str, Any]:

@@ -25,9 +25,12 @@ def search(words: tuple[str, ...], top_k: int | None, docs: tuple[str, ...], url
     with connected(url, as_json=as_json) as client, waiting() as say:
         documents = [find_document(client, word)["document_id"] for word in docs]
         found = client.search(question, top_k=top_k, documents=documents, on_wait=on_wait(say))
+        is_empty = not found["passages"] and not client.documents(limit=1)["items"]
     if as_json:
         print_json(found)
     elif found["passages"]:
         print_passages(found["passages"], question)
+    elif is_empty:
+        print_note("There are no documents yet: add some with `pai docs add`.")
     else:
         print_note("Nothing in the documents fits.")

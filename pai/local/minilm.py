@@ -4,6 +4,7 @@
 vectors' cosine with those of the 32-bit model is 0.9994 on average.
 """
 
+import os
 import threading
 from array import array
 from collections.abc import Sequence
@@ -70,6 +71,7 @@ class MiniLM:
     @cached_property
     def _model(self) -> tuple[Any, Any]:
         """The tokenizer and the model."""
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # or it tells its makers of every session, from the moment it is imported
         import onnxruntime
         from tokenizers import Tokenizer
 

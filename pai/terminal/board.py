@@ -63,7 +63,10 @@ class BarBoard:
     def following(self, file: File, document: "Document") -> None:
         progress = document.get("progress")
         done, parts = (progress["parts_done"], progress["parts"]) if progress else (0, 0)
-        if document["state"] == "waiting":
+        trouble = document.get("error")
+        if document["state"] == "waiting" and trouble:
+            self._show(file.path, 0, None, f"waiting: {trouble['Message']}")
+        elif document["state"] == "waiting":
             self._drop(file.path)  # hundreds may wait; those at work are shown
         else:
             amount = f"{document['state']}, {done:,} of {parts:,} parts" if parts else document["state"]

@@ -1,5 +1,7 @@
 """A connection to PostgreSQL that breaks, is refused, or is not to be had."""
 
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,8 +13,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from chalicelib.errors import LibraryUnavailable, LibraryWaking, Misconfigured, PaiError
+from chalicelib.patience import patience
 from chalicelib.retriever.pgvector import direct
-from chalicelib.retriever.pgvector.direct import DirectDatabase
+from chalicelib.retriever.pgvector.direct import DirectDatabase, Session
 from chalicelib.settings import Settings
 
 
@@ -27,7 +30,7 @@ def database(postgres: str) -> Iterator[DirectDatabase]:
 @contextmanager
 def only(postgres: str, connections: int) -> Iterator[DirectDatabase]:
     """A database with so many connections, for which nobody waits long."""
-    database = DirectDatabase(lambda: psycopg.connect(postgres, autocommit=True), connections, wait_s=0.05)
+    database = DirectDatabase(lambda: Session.connect(postgres, autocommit=True), connections, wait_s=0.05)
     yield database
     database.close()
 
@@ -92,6 +95,19 @@ def test_connection_that_was_cut_in_a_transaction_is_told(database: DirectDataba
         connection.fetch("SELECT 1")
 
     assert database.fetch("SELECT 1") == [(1,)]
+
+
+def test_connection_that_hangs_is_left_when_patience_ends(database: DirectDatabase) -> None:
+    [(backend,)] = database.fetch("SELECT pg_backend_pid()")
+    os.kill(int(str(backend)), signal.SIGSTOP)
+    try:
+        with patience(0.1):
+            with pytest.raises(LibraryUnavailable), database.transaction() as connection:
+                connection.fetch("SELECT 1")
+
+            assert database.fetch("SELECT 1") == [(1,)]
+    finally:
+        os.kill(int(str(backend)), signal.SIGCONT)
 
 
 def test_who_waits_too_long_for_a_connection_is_told(postgres: str) -> None:

@@ -379,6 +379,24 @@ def test_a_search_may_be_of_one_document(person: Person) -> None:
     assert [passage["name"] for passage in found["passages"]] == ["recipe.txt"]
 
 
+def test_a_search_that_finds_nothing_says_whether_there_is_anything(person: Person) -> None:
+    assert "There are no documents yet" in person.run("search", "pets").stderr
+
+    person.results(person.file("empty.pdf", "%PDF-1.4 not one\n" * 10))
+
+    assert "Nothing in the documents fits." in person.run("search", "pets").stderr
+
+
+def test_a_question_to_a_document_that_failed_says_why(person: Person) -> None:
+    person.run("docs", "add", person.file("broken.pdf", "%PDF-1.4 not one\n" * 10))
+    [document] = person.documents()
+
+    refused = person.run("ask", "--doc", document["document_id"], "Are pets allowed?")
+
+    assert refused.exit_code != 0
+    assert document["error"]["Message"] in refused.stderr
+
+
 def test_a_question_to_a_file_brings_the_file_first(person: Person) -> None:
     path = person.file("lease.txt", LEASE)
 

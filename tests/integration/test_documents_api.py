@@ -850,3 +850,13 @@ def test_pai_itself_takes_no_files_where_s3_does(on_aws: Person) -> None:
 def test_an_id_that_no_table_can_hold_is_nobodys(on_aws: Person) -> None:
     for method in ("GET", "DELETE"):
         assert refusal(on_aws.http.request(method, f"/documents/{'a' * 3000}")) == (404, "DocumentNotFound", None)
+
+
+# Health
+
+
+def test_deep_health_touches_the_parts_of_documents_too(me: httpx.Client) -> None:
+    deep = me.get("/health/deep").json()
+
+    assert {"files", "queue", "embedder", "retriever"} < deep["parts"].keys()
+    assert deep["status"] == "ok"

@@ -3,13 +3,14 @@
 Values travel in binary form, statements are prepared from their second use on, and connections are kept for the next use.
 """
 
+import math
 import select
 import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import BoundedSemaphore
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg import sql as syntax
@@ -19,11 +20,17 @@ from psycopg.pq import Format, TransactionStatus
 from psycopg.types import TypeInfo
 
 from chalicelib.errors import LibraryUnavailable, Misconfigured
+from chalicelib.patience import patience_left
 from chalicelib.retriever.pgvector import halfvec
 from chalicelib.retriever.pgvector.database import Connection, Database, Row, Value
 from chalicelib.retriever.pgvector.refusals import meaning_of
 from chalicelib.retriever.pgvector.statements import check_names, for_psycopg
 from chalicelib.settings import Settings
+
+if TYPE_CHECKING:
+    from psycopg.abc import PQGen
+
+Result = TypeVar("Result")
 
 CONNECTIONS = 8
 """Connections of one process; further threads wait."""
@@ -32,9 +39,17 @@ WAIT_S = 10.0
 CONNECT_S = 5
 STATEMENT_S = 45
 """What a statement may take, as with the Data API. `SET LOCAL statement_timeout` in a transaction allows more."""
+LEAST_S = 3.0
+"""What an answer is waited for even if the patience of who asks is over: connecting may have used it up."""
 PREPARE_AFTER = 1
 
-Session = psycopg.Connection[Any]
+
+class Session(psycopg.Connection[Any]):
+    """A connection that is not waited for longer than who asks has patience: a server that hangs keeps no limit itself."""
+
+    def wait(self, gen: "PQGen[Result]", interval: float = 0.1, timeout: float | None = None) -> Result:
+        limit = max(patience_left(unsaid=math.inf), LEAST_S)
+        return super().wait(gen, interval, timeout or (limit if limit < math.inf else None))
 
 
 Connect = Callable[[], Session]
@@ -48,7 +63,7 @@ def build(settings: Settings) -> Database:
         address: dict[str, Any] = {"connect_timeout": CONNECT_S, **conninfo_to_dict(settings.database_url)}
     except psycopg.Error:
         raise Misconfigured("PAI_DATABASE_URL can't be read. Set it to postgresql://user@host/database.") from None
-    return DirectDatabase(lambda: psycopg.connect(**address, autocommit=True))
+    return DirectDatabase(lambda: Session.connect(**address, autocommit=True))
 
 
 class DirectDatabase:

@@ -30,6 +30,7 @@ from psycopg import sql
 from chalicelib.errors import LibraryUnavailable, LibraryWaking, Misconfigured
 from chalicelib.patience import patience_left
 from chalicelib.platform.local.disk import disk_failures, locked, private_folder
+from chalicelib.retriever.pgvector.direct import Session
 from chalicelib.settings import child_environment
 from pai.local.postgres.binaries import Binaries, find_binaries
 
@@ -93,7 +94,7 @@ class Server:
         self._lock = threading.Lock()
         self._use: int | None = None
 
-    def connect(self, database: str) -> "psycopg.Connection[Any]":
+    def connect(self, database: str) -> Session:
         """Connect in autocommit mode, having started the server and made the database if need be.
 
         Raises `LibraryUnavailable`, `LibraryWaking`, `Misconfigured`, or psycopg's OperationalError.
@@ -149,10 +150,10 @@ class Server:
         if done.returncode:
             raise self._explained(begin, f"{program} failed; {self.folder / 'log'} says why.")
 
-    def _connection(self, database: str) -> "psycopg.Connection[Any]":
+    def _connection(self, database: str) -> Session:
         at: dict[str, Any] = {"host": str(self._socket_folder()), "port": PORT, "user": SUPERUSER, "dbname": database}
         # libpq takes no less than 2 seconds. A server that hangs is asked several times by one question.
-        return psycopg.connect(**at, connect_timeout=max(2, min(5, int(patience_left()))), autocommit=True)
+        return Session.connect(**at, connect_timeout=max(2, min(5, int(patience_left()))), autocommit=True)
 
     def _attach(self) -> None:
         """Be counted among the users. Waits while a keeper stops the server, which then has to be started again."""
