@@ -39,8 +39,8 @@ check: .venv/dev.stamp ## format, lint, types, dead code, docs, unit tests, and 
 	$(IN_VENV) pip install --quiet -r requirements-dev.txt && pytest tests/unit -v
 	$(IN_VENV) python -m pai.operate.package dev prod
 
-bench: .venv/dev.stamp ## measure, and write benchmarks/results.json and docs/benchmarks.md
-	$(IN_VENV) python -m benchmarks.report
+bench: .venv/dev.stamp ## measure, and write benchmarks/results.json and docs/benchmarks.md: make bench [DATA=DIR] [DOCS=DIR]
+	$(IN_VENV) python -m benchmarks.report $(if $(DATA),--data "$(DATA)") $(if $(DOCS),--docs "$(DOCS)")
 
 package: .venv/dev.stamp ## package for AWS into out/STAGE, and prove that it starts: make package STAGE=prod
 	$(IN_VENV) python -m pai.operate.package "$(STAGE)"

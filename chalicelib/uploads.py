@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from urllib.parse import quote
 
 from ulid import ULID
@@ -17,8 +17,10 @@ from ulid import ULID
 from chalicelib.documents import Documents, file_key
 from chalicelib.errors import BadRequest, RouteNotFound, TooLarge
 from chalicelib.platform import Platform, Upload
-from chalicelib.platform.local.uploads import Grant
 from chalicelib.records import Document
+
+if TYPE_CHECKING:
+    from chalicelib.platform.local.uploads import Grant
 
 OPEN_S = 3600
 """How long a place stays open: a big file over a slow line takes its time."""
@@ -37,7 +39,7 @@ class Announcement:
 class OwnDoor(Protocol):
     """Files that are taken in by PAI itself."""
 
-    def verify_upload(self, token: str) -> Grant: ...
+    def verify_upload(self, token: str) -> "Grant": ...
 
 
 class Uploads:
@@ -64,7 +66,7 @@ class Uploads:
         )
         return document, upload
 
-    def grant(self, token: str) -> Grant:
+    def grant(self, token: str) -> "Grant":
         """Return what may come in at this address. Forbidden; RouteNotFound where S3 takes the files."""
         files = self._platform.files
         if not isinstance(files, OwnDoor):

@@ -1,11 +1,19 @@
 """Test collections of BEIR's form: corpus.jsonl, queries.jsonl, qrels.tsv (or qrels/test.tsv)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.support.embedding import Cached
 from benchmarks.support.ranking import Judgements
+from chalicelib.embedder import Space, Vector
+from chalicelib.ingest.language import detect
+from chalicelib.ingest.split import split
+from chalicelib.records import Block, Chunk, Part
+from chalicelib.retriever import Indexing, Retriever
+
+BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,11 @@ class Collection:
     records: Sequence[Record]
     queries: Mapping[str, str]
     judgements: Mapping[str, Judgements]
+
+    @property
+    def answered(self) -> list[str]:
+        """The queries that some record answers."""
+        return [text for id, text in self.queries.items() if any(gain > 0 for gain in self.judgements[id].values())]
 
 
 def find(folder: Path) -> list[Path]:
@@ -56,3 +69,42 @@ def _judgements(folder: Path) -> dict[str, dict[str, float]]:
         query, record, gain = line.split("\t")
         found.setdefault(query, {})[record] = float(gain)
     return found
+
+
+# Into an index
+
+
+def fill(retriever: Retriever, owner: str, records: Sequence[Record], embedder: Cached) -> int:
+    """Index records under an owner, each as a part of one document, named like the owner; return how many chunks they are."""
+    chunks = list(chunks_of(records, embedder.longest_tokens))
+    vectors = embedder.embed([f"{chunk.context}\n{chunk.text}" for chunk in chunks], "passage")
+    store(retriever, owner, chunks, vectors, embedder.space, language_of(records))
+    return len(chunks)
+
+
+def store(
+    retriever: Retriever,
+    owner: str,
+    chunks: Sequence[Chunk],
+    vectors: "Sequence[Vector[float]]",
+    space: Space,
+    language: str,
+) -> None:
+    indexing = Indexing(owner, owner, "1", space, language)
+    for start in range(0, len(chunks), BATCH):
+        end = start + BATCH
+        retriever.replace(indexing, chunks[start:end], vectors[start:end], last=end >= len(chunks))
+
+
+def chunks_of(records: Iterable[Record], tokens: int) -> Iterator[Chunk]:
+    """Yield the chunks of all records, each record as a part. Between two ordinals one is left out: they are no neighbours."""
+    ordinal = 0
+    for index, record in enumerate(records):
+        title, text = (record.title, record.text) if record.text.strip() else ("", record.title)
+        found = split(Part(index, None, (), (Block(text),)), title=title, first_ordinal=ordinal, target_tokens=tokens)
+        yield from found
+        ordinal += len(found) + 1
+
+
+def language_of(records: Sequence[Record]) -> str:
+    return detect("\n".join(f"{record.title} {record.text}" for record in records[:200]))

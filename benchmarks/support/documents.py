@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,10 @@ PYPDF_SECONDS = 60
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one file ended: ready, or failed with a code. `pages` is None in formats without pages."""
+    """How one file ended: ready, failed with a code that says why, or other: with an error that nobody foresaw.
+
+    `pages` is None in formats without pages.
+    """
 
     file: str
     outcome: str
@@ -45,18 +48,19 @@ def documents_in(folder: Path) -> list[Path]:
 
 def read(path: Path) -> Outcome:
     started = time.perf_counter()
-    pages, characters, code, spent = None, 0, "", Spent()
+    pages, characters, outcome, code, spent = None, 0, "ready", "", Spent()
     try:
         with reading(path, path.name, "") as found:
             pages = found.pages
             characters = sum(map(_size, found))
             spent = found.spent()
         if not characters:
-            code = DocumentWithoutText.__name__
+            outcome, code = "failed", DocumentWithoutText.__name__
     except DocumentError as error:
-        code = error.code
+        outcome, code = "failed", error.code
+    except Exception as error:  # noqa: BLE001 - neither text nor a reason: the benchmark is to say so of this file, and go on
+        outcome, code = "other", type(error).__name__
     seconds = round(time.perf_counter() - started, 3)
-    outcome = "failed" if code else "ready"
     return Outcome(path.name, outcome, code, seconds, round(spent.peak_mb, 1), pages, characters, spent.cpu_seconds)
 
 
@@ -75,7 +79,7 @@ def read_by_pypdf(path: Path) -> Compared | None:
     return Compared(found["pages"], found["cpu_seconds"])
 
 
-def compare(paths: list[Path], outcomes: list[Outcome]) -> Iterator[tuple[Outcome, Compared]]:
+def compare(paths: Sequence[Path], outcomes: Sequence[Outcome]) -> Iterator[tuple[Outcome, Compared]]:
     """Yield what both needed for each PDF that both read."""
     for path, ours in zip(paths, outcomes, strict=True):
         if path.suffix.lower() == ".pdf" and ours.cpu_seconds:

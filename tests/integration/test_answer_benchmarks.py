@@ -12,6 +12,17 @@ from tests.integration.test_benchmarks import numbers_of
 IN_MEMORY = ("--retriever", "memory", "--embedder", "hashed")
 
 
+def write_collection(
+    folder: Path, records: dict[str, str], queries: dict[str, str], judgements: dict[tuple[str, str], int]
+) -> None:
+    folder.mkdir(exist_ok=True)
+    lines = [json.dumps({"_id": id, "title": "", "text": text}) for id, text in records.items()]
+    (folder / "corpus.jsonl").write_text("\n".join(lines))
+    (folder / "queries.jsonl").write_text("\n".join(json.dumps({"_id": id, "text": text}) for id, text in queries.items()))
+    judged = [f"{query}\t{record}\t{gain}" for (query, record), gain in judgements.items()]
+    (folder / "qrels.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]))
+
+
 def test_documents_are_read_and_looked_through_for_the_questions(tmp_path: Path) -> None:
     (tmp_path / "testStandardsExtractor.txt").write_text("Publication 197 of FIPS is the Advanced Encryption Standard.")
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing else")
@@ -62,15 +73,24 @@ def test_answers_count_by_what_they_cite_and_refusals_by_what_they_say() -> None
 
 def test_threshold_is_measured_on_each_set_against_its_own_documents_and_the_others(tmp_path: Path) -> None:
     for name, word in (("pets", "dog"), ("stars", "galaxy")):
-        folder = tmp_path / name
-        folder.mkdir()
-        document = {"_id": "d1", "title": "", "text": f"Everything about the {word} stands here."}
-        asked = [{"_id": "q1", "text": f"Everything about the {word}"}, {"_id": "q2", "text": "not judged"}]
-        (folder / "corpus.jsonl").write_text(json.dumps(document) + "\n")
-        (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
-        (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td1\t0\n")
+        write_collection(
+            tmp_path / name,
+            {"d1": f"Everything about the {word} stands here."},
+            {"q1": f"Everything about the {word}", "q2": "not judged"},
+            {("q1", "d1"): 1, ("q2", "d1"): 0},
+        )
 
     found = numbers_of("grounding", "--data", str(tmp_path), *IN_MEMORY)
 
     assert found["false_refusal"] == 0
     assert found["refused"]["pets"].keys() == found["refused"]["stars"].keys() == {"pets", "stars"}
+
+
+def test_every_owner_asks_every_question_and_finds_only_their_own(tmp_path: Path) -> None:
+    said = "We met at the pottery class in June."
+    write_collection(tmp_path / "talks", {"ana/1": said, "ben/1": said}, {"q": said}, {("q", "ana/1"): 1})
+    write_collection(tmp_path / "papers", {"1": said}, {"q": said}, {("q", "1"): 1})
+
+    found = numbers_of("isolation", "--data", str(tmp_path), *IN_MEMORY)
+
+    assert found == {"owners": 2, "searches": 2, "found": 2, "foreign": 0}

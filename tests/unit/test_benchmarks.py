@@ -2,7 +2,9 @@
 
 import pytest
 
-from benchmarks.report import BEGIN, DOCUMENT, END, TARGETS, Target, stored, tables, with_tables
+from benchmarks.report import BEGIN, DOCUMENT, END, stored, with_tables
+from benchmarks.support.markdown import tables
+from benchmarks.support.targets import TARGETS, Target
 from benchmarks.support.units import Index, Wire, item_bytes, read_units, write_units
 
 INDEX = Index.described(
