@@ -10,10 +10,11 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql as syntax
+from psycopg.abc import PQGen
 from psycopg.adapt import Buffer, Dumper
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format, TransactionStatus
@@ -26,9 +27,6 @@ from chalicelib.retriever.pgvector.database import Connection, Database, Row, Va
 from chalicelib.retriever.pgvector.refusals import meaning_of
 from chalicelib.retriever.pgvector.statements import check_names, for_psycopg
 from chalicelib.settings import Settings
-
-if TYPE_CHECKING:
-    from psycopg.abc import PQGen
 
 Result = TypeVar("Result")
 
@@ -47,7 +45,7 @@ PREPARE_AFTER = 1
 class Session(psycopg.Connection[Any]):
     """A connection that is not waited for longer than who asks has patience: a server that hangs keeps no limit itself."""
 
-    def wait(self, gen: "PQGen[Result]", interval: float = 0.1, timeout: float | None = None) -> Result:
+    def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         limit = max(patience_left(unsaid=math.inf), LEAST_S)
         return super().wait(gen, interval, timeout or (limit if limit < math.inf else None))
 
