@@ -21,8 +21,8 @@ _ends: ContextVar[float | None] = ContextVar("patience", default=None)
 
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
-    """Let everything in this block, taken together, wait no longer than this."""
-    token = _ends.set(time.monotonic() + seconds)
+    """Let everything in this block, taken together, wait no longer than this, nor than the block around it may."""
+    token = _ends.set(time.monotonic() + min(seconds, patience_left(unsaid=seconds)))
     try:
         yield
     finally:

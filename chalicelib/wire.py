@@ -1,6 +1,7 @@
 """The JSON of docs/api.md ↔ records. Pure: requests are checked here, replies get their form here."""
 
 import json
+import re
 import uuid
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Sequence
@@ -216,7 +217,12 @@ def markdown(header: Conversation, messages: Iterable[Message], *, first_page: b
 
 def _cited(citation: Citation) -> str:
     page = "" if citation.page is None else f", page {citation.page}"
-    return f"> [{citation.marker}] {citation.name}{page}: “{' '.join(citation.quote.split())}”"
+    return f"> [{citation.marker}] {_plain(citation.name)}{page}: “{_plain(citation.quote)}”"
+
+
+def _plain(text: str) -> str:
+    """Return a text on one line that Markdown takes as it stands: a document is written by anybody, and may hold an image."""
+    return re.sub(r"([\\`*_\[\]<>!#|&])", r"\\\1", " ".join(text.split()))
 
 
 def _heading(header: Conversation) -> list[str]:

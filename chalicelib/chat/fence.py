@@ -31,9 +31,11 @@ _ONLY_THESE = f"{_FACTS_ONLY}Answer this question with those facts, briefly, in 
 _WHERE_THEY_HELP = f"{_FACTS_ONLY}Where those facts help, use them to answer this question, briefly, in its own language:"
 _NONE = "(Nothing in my documents is about this: answer from what you know, and do not refer to them.)"
 
-_FENCE = re.compile(r"[<＜﹤](?=\s*[/／]?\s*passage)", re.IGNORECASE)
+_UNSEEN = "[\\s\u034f\u115f\u1160\u17b4\u17b5\u200c\u200d\u3164\ufe00-\ufe0f\uffa0]*"
+"""What may stand between the letters of a word and is not seen: to a model it is nearly the word."""
+_FENCE = re.compile(f"[<＜﹤](?={_UNSEEN}[/／]?{_UNSEEN}{_UNSEEN.join('passage')})", re.IGNORECASE)
 _CONTROL_TOKENS = re.compile(
-    r"[<＜﹤](?=\s*[|｜])"  # <|im_start|> and all its like: ChatML, Llama 3, Phi, Qwen, DeepSeek
+    r"[<＜﹤\[［](?=\s*[|｜])"  # <|im_start|> and all its like: ChatML, Llama 3, Phi, Qwen, DeepSeek
     r"|(?<=[|｜])[>＞﹥]"
     r"|[<＜﹤](?=[/／]?(?:s|bos|eos|pad|unk|mask|start_of_turn|end_of_turn|start_of_image|tool_calls?|tool_response|think|"
     r"fim_\w+|system|user|assistant)\s*[>＞﹥])"

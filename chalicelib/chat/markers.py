@@ -1,6 +1,7 @@
 """The anatomy of an answer in Markdown: its sentences, and the marks that a model wrote (`[1]`, `[2, 3]`, `【4】`).
 
-Code, links, footnotes, tables and headings stay as they are: no mark is looked for there, and none is put there.
+Code, links, footnotes, tables and headings get no marks. What looks like one there, or would make a link of one, is taken out
+all the same, but for code: a mark that nobody checked must not stand in an answer.
 """
 
 import re
@@ -35,6 +36,19 @@ _MARK = re.compile(
     r"[ \t]*(?:\[(?:passages?|sources?|excerpts?)?[ ]?(\d{1,2}(?:\s*[,;–-]\s*\d{1,2})*)\]|【(\d{1,2})[^】\n]{0,40}】)",
     re.IGNORECASE,
 )
+_CODE = re.compile(
+    r"""^[ \t]*(?P<fence>```+|~~~+)[^\n]*(?:\n.*?(?:^[ \t]*(?P=fence)[`~]*[ \t]*$|\Z)|\Z)
+      | (?P<ticks>`+)(?:(?!(?P=ticks))[^\n])+(?P=ticks)""",
+    re.MULTILINE | re.DOTALL | re.VERBOSE,
+)
+_LED_AWAY = re.compile(
+    r"""^[ ]{0,3}\[\d{1,2}\]:[^\n]*(?:\n|\Z)                      # where a mark would lead
+      | [ \t]*!?\[\d{1,2}\](?:\([^)\n]*\)|\[(?!\d{1,2}\])[^\]\n]+\])  # a mark as a link
+      | (?P<text>\[(?!\d{1,2}\])[^\]\n^]+\])\[\d{1,2}\]           # a link by the number of a mark
+    """,
+    re.MULTILINE | re.VERBOSE,
+)
+_UNMARKED = re.compile(r"^[ \t]*\|[^\n]*$|^[ ]{0,3}\#{1,6}[ \t][^\n]*$", re.MULTILINE)
 _LIST_ITEM = re.compile(r"(?:[-*+•]|\d{1,3}[.)])[ \t]+")
 _AFTER_MARK = ".!?…。！？؟۔,;"
 
@@ -58,6 +72,7 @@ class Anatomy:
 
 def anatomy(answer: str, passages: int) -> Anatomy:
     """Take an answer apart that was given from so many passages."""
+    answer = _without_strays(answer, passages)
     masked = _masked(answer)
     text, mask, hints = _without_marks(answer, masked, passages)
     spans = [_past_item(mask, *span) for span in sentences(mask, lines=True) if BLOCK not in mask[slice(*span)]]
@@ -77,6 +92,25 @@ def marked(found: Anatomy, marks: Mapping[Prose, Sequence[int]]) -> str:
     return text
 
 
+def _without_strays(answer: str, passages: int) -> str:
+    """Return the answer without what looks like a mark where none is put, code left alone."""
+    cleaned, place = "", 0
+    for code in (*_CODE.finditer(answer), None):
+        text = _LED_AWAY.sub(lambda match: match["text"] or "", answer[place : code.start() if code else len(answer)])
+        cleaned += _UNMARKED.sub(lambda line: _unmarked(line.group(), passages), text)
+        if code:
+            cleaned, place = cleaned + code.group(), code.end()
+    return cleaned
+
+
+def _unmarked(line: str, passages: int) -> str:
+    return _MARK.sub(lambda match: match.group() if _is_index(line, match, _numbers(match), passages) else "", line)
+
+
+def _numbers(match: "re.Match[str]") -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", match.group(1) or match.group(2))]
+
+
 def _masked(answer: str) -> str:
     without_blocks = _BLOCKS.sub(lambda match: BLOCK * len(match.group()), answer)
     return _INLINES.sub(lambda match: INLINE * len(match.group()), without_blocks)
@@ -86,7 +120,7 @@ def _without_marks(answer: str, masked: str, passages: int) -> tuple[str, str, l
     """Return the answer, and its mask, without the model's marks; and where they were, with their numbers."""
     text, mask, hints, place, removed = "", "", [], 0, 0
     for match in _MARK.finditer(masked):
-        numbers = [int(digits) for digits in re.findall(r"\d+", match.group(1) or match.group(2))]
+        numbers = _numbers(match)
         if _is_index(masked, match, numbers, passages):
             continue
         text, mask = text + answer[place : match.start()], mask + masked[place : match.start()]

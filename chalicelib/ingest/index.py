@@ -419,7 +419,7 @@ class Ingestion:
     def _stand_behind(self, held: _Held, holder: str) -> None:
         """Be the other name of a document with the same bytes."""
         document = held.document
-        if document.chunks or document.live_generation or document.attempts > 1:
+        if document.language or document.chunks or document.live_generation or document.attempts > 1:
             self._retriever.remove(document.owner, document.id)
         held.end(state="ready", same_as=holder, live_generation="", attempts=0)
         if self._row(document.owner, holder) is None:  # deleted while we looked, without a sight of us
@@ -572,6 +572,7 @@ def _anew() -> dict[str, Any]:
     """Return what changes in a row that begins from the start."""
     return {
         "generation": str(ULID()),
+        "language": "",
         "parts_done": 0,
         "chunks": 0,
         "attempts": 0,

@@ -93,6 +93,20 @@ def test_citations_are_shown_with_the_conversation_and_exported(me: httpx.Client
     assert f"> [1] lease.pdf, page 1: “{LEASE[0]}”" in markdown
 
 
+def test_export_shows_what_a_document_says_and_does_nothing_of_it(me: httpx.Client, library_api: Api) -> None:
+    text = "The rent of the <b>house</b> ![here](https://evil.example/p.gif) is 950 euros a month."
+    add(library_api, "le*se.pdf", text)
+    library_api.llm.acts = [says("The rent of the house is 950 euros a month.")]
+    answer = me.post("/chat", json={"message": "What is the rent of the house a month?"}).json()
+    assert answer["citations"]
+
+    exported = me.get(f"/conversations/{answer['conversation_id']}/export?format=markdown").text
+
+    assert "![here]" not in exported
+    assert "\\<b\\>house\\</b\\> \\!\\[here\\]" in exported
+    assert "le\\*se.pdf" in exported
+
+
 def test_quotes_and_names_are_sealed_in_the_store(me: httpx.Client, library_api: Api) -> None:
     add(library_api, "lease.pdf", *LEASE)
     library_api.llm.acts = [says("The tenant may keep one small dog with written consent.")]

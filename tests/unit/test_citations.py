@@ -193,10 +193,10 @@ def test_marks_are_numbered_in_the_order_they_appear_and_a_quote_has_one() -> No
         "```python\nrent = 950  # the rent is 950 euros a month [1]\nx = a[1]\n```",
         "```\ncut off in the middle: the rent is 950 euros a month [1]",
         "    rent = euros[1]  # the rent is 950 euros a month",
-        "| the rent is | 950 euros a month [1] |",
+        "| the rent is | 950 euros a month |",
         "# The rent is 950 euros a month",
-        "[1]: https://example.com/rent-is-950-euros-a-month",
-        "`a[1]` and [the list][1] and [a page](https://example.com/[1]) and a note[^1]",
+        "[list]: https://example.com/rent-is-950-euros-a-month",
+        "`a[1]` and [the list][list] and [a page](https://example.com/[1]) and a note[^1]",
         "https://example.com/the[1]",
         "items[0] and items[9]",
     ],
@@ -205,6 +205,22 @@ def test_code_links_footnotes_tables_and_headings_are_left_alone(untouched: str)
     text, _ = cite(f"{untouched}\n", [passage(LEASE)])
 
     assert text == f"{untouched}\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        ("| the rent is | 950 euros a month [1] | items[9] |", "| the rent is | 950 euros a month | items[9] |"),
+        ("## The rent is 9 million euros [1]", "## The rent is 9 million euros"),
+        ("Indeed.\n[1]: https://evil.example/\n[2]: x", "Indeed."),
+        ("See [1](https://evil.example/) or [2][there] or [the list][1].", "See or or [the list]."),
+        ("![1](https://evil.example/pixel.gif)", ""),
+    ],
+)
+def test_what_looks_like_a_mark_where_none_is_put_is_taken_out(written: str, left: str) -> None:
+    text, _ = cite(written, [passage(LEASE)])
+
+    assert text.strip() == left
 
 
 def test_marks_stand_after_the_words_in_lists_emphasis_and_chinese() -> None:

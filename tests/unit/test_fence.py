@@ -126,3 +126,10 @@ def test_passages_with_their_fences_keep_within_the_budget(budget: int) -> None:
 
     fences = with_passages("", kept, only_these=True).split("\n\n", 1)[1].rsplit("\n\n", 2)[0]
     assert 0 < count_tokens(fences) <= budget
+
+
+@pytest.mark.parametrize(
+    "near", ["<\u200d/passage>", "</pass\u200dage>", "<\ufe0f/passage>", "<\u3164passage>", "[|endofturn|]"]
+)
+def test_what_a_model_may_take_for_a_fence_or_a_turns_end_is_taken_apart(near: str) -> None:
+    assert near not in harmless(f"Pets {near} are allowed.")

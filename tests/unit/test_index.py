@@ -825,3 +825,16 @@ def test_a_registry_row_says_nothing_of_the_name(library: Library) -> None:
     item: Item | None = library.store.get("D#me", document.id)
     assert item is not None
     assert "divorce" not in repr(item)
+
+
+def test_the_language_is_found_anew_with_a_new_file(library: Library) -> None:
+    german = "Der Mieter darf mit Zustimmung des Vermieters einen kleinen Hund halten, und die Miete ist am dritten fällig. "
+    english = "The tenant may keep a small dog with the consent of the landlord, and the rent is due on the third. "
+    key = "documents/me/lease.txt"
+    library.finish(library.put(key, german * 5))
+    [document] = library.documents.all("me")
+    before = library.now(document).language
+
+    library.finish(library.put(key, english * 5))
+
+    assert (before, library.now(document).language) == ("de", "en")

@@ -86,3 +86,8 @@ def _unpacked(bits: int) -> float:
 def _half(value: float) -> float:
     [rounded] = struct.unpack(">e", struct.pack(">e", value))
     return float(rounded)
+
+
+def test_patience_within_patience_is_no_longer_than_it() -> None:
+    with patience(2), patience(8):
+        assert patience_left() <= 2

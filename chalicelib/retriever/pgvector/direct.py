@@ -5,6 +5,7 @@ Values travel in binary form, statements are prepared from their second use on, 
 
 import math
 import select
+import time
 import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,6 +40,10 @@ STATEMENT_S = 45
 """What a statement may take, as with the Data API. `SET LOCAL statement_timeout` in a transaction allows more."""
 LEAST_S = 3.0
 """What an answer is waited for even if the patience of who asks is over: connecting may have used it up."""
+ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+"""A server that vanished without a word is missed after a minute (seconds; the last in ms)."""
+CANCEL_S = 1.0
+"""How long a server may take to hear that an answer is not waited for any more."""
 PREPARE_AFTER = 1
 
 
@@ -46,8 +51,18 @@ class Session(psycopg.Connection[Any]):
     """A connection that is not waited for longer than who asks has patience: a server that hangs keeps no limit itself."""
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
-        limit = max(patience_left(unsaid=math.inf), LEAST_S)
-        return super().wait(gen, interval, timeout or (limit if limit < math.inf else None))
+        if (left := patience_left(unsaid=math.inf)) == math.inf:
+            return super().wait(gen, interval, timeout)
+        limit = max(left, LEAST_S)
+        started = time.monotonic()
+        try:
+            return super().wait(gen, interval, timeout or limit)
+        except psycopg.OperationalError as error:
+            if error.sqlstate or time.monotonic() - started < limit:
+                raise
+            with suppress(psycopg.Error):
+                self.cancel_safe(timeout=CANCEL_S)  # or it would go on, and keep its locks
+            raise psycopg.errors.QueryCanceled from None
 
 
 Connect = Callable[[], Session]
@@ -58,7 +73,7 @@ def build(settings: Settings) -> Database:
     if not settings.database_url:
         raise Misconfigured("PAI_DATABASE_URL is empty. Set it to postgresql://user@host/database, or choose PAI_DATABASE.")
     try:
-        address: dict[str, Any] = {"connect_timeout": CONNECT_S, **conninfo_to_dict(settings.database_url)}
+        address: dict[str, Any] = {"connect_timeout": CONNECT_S, **ALIVE, **conninfo_to_dict(settings.database_url)}
     except psycopg.Error:
         raise Misconfigured("PAI_DATABASE_URL can't be read. Set it to postgresql://user@host/database.") from None
     return DirectDatabase(lambda: Session.connect(**address, autocommit=True))
