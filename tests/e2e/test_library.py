@@ -319,7 +319,7 @@ def test_the_embedder_tells_its_makers_nothing(machine: Machine) -> None:
 def test_a_document_goes_on_by_itself_where_it_was_when_the_server_was_killed(machine_in_danger: Machine) -> None:
     machine = machine_in_danger
     owner = machine.owner("owner")
-    log = logbook("x" * 500)  # so long that its reader is still at it when its first pages are done
+    log = logbook("x" * 500)  # so long that its reader is mostly still at it when its first pages are done
     document_id = owner.upload("log.pdf", log)
     until(lambda: owner.document(document_id)["progress"]["parts_done"] > 0)
 
@@ -333,7 +333,7 @@ def test_a_document_goes_on_by_itself_where_it_was_when_the_server_was_killed(ma
     [document] = owner.wait_for(document_id)
     neighbour = machine.owner("neighbour")
     [undisturbed] = neighbour.wait_for(neighbour.upload("log.pdf", log))
-    assert len(helpers) == 3
+    assert len(helpers) in (2, 3)  # the keeper, PostgreSQL, and the reader unless it has read ahead to the end
     assert (document["state"], document["pages"], document["chunks"]) == ("ready", PAGES, undisturbed["chunks"])
     assert owner.text(document) == neighbour.text(undisturbed)
     assert [owner.text(document).count(entry(page)) for page in range(1, PAGES + 1)] == [1] * PAGES
