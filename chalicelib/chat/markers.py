@@ -14,19 +14,21 @@ from chalicelib.chat.support import UNSPACED, sentences
 BLOCK, INLINE = "\ue000", "\ue001"
 """What stands for what is left alone (of Unicode's private use, so no answer has it): whole lines, and stretches of a line."""
 
+_FENCED = r"^[ \t]*(?P<fence>```+|~~~+)[^\n]*(?:\n.*?(?:^[ \t]*(?P=fence)[`~]*[ \t]*$|\Z)|\Z)"
+_TICKED = r"(?P<ticks>`+)(?:(?!(?P=ticks))[^\n])+(?P=ticks)"
 _BLOCKS = re.compile(
-    r"""^[ \t]*(?P<fence>```+|~~~+)[^\n]*(?:\n.*?(?:^[ \t]*(?P=fence)[`~]*[ \t]*$|\Z)|\Z)  # fenced code, closed or cut off
-      | (?:\A|(?<=\n\n))(?:[ ]{4}|\t)(?![ \t]*(?:[-*+•]|\d+[.)])[ \t])[^\n]*(?:\n(?:[ ]{4}|\t)[^\n]*)*  # indented code
+    rf"""{_FENCED}  # fenced code, closed or cut off
+      | (?:\A|(?<=\n\n))(?:[ ]{{4}}|\t)(?![ \t]*(?:[-*+•]|\d+[.)])[ \t])[^\n]*(?:\n(?:[ ]{{4}}|\t)[^\n]*)*  # indented code
       | ^[ \t]*\|[^\n]*$                    # a table's row
-      | ^[ ]{0,3}\#{1,6}[ \t][^\n]*$        # a heading
-      | ^[ ]{0,3}\[[^\]\n]+\]:[^\n]*$       # where a link or footnote leads
+      | ^[ ]{{0,3}}\#{{1,6}}[ \t][^\n]*$        # a heading
+      | ^[ ]{{0,3}}\[[^\]\n]+\]:[^\n]*$       # where a link or footnote leads
     """,
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
 _INLINES = re.compile(
-    r"""(?P<ticks>`+)(?:(?!(?P=ticks))[^\n])+(?P=ticks)    # code
+    rf"""{_TICKED}    # code
       | !?\[[^\]\n]*\]\([^)\n]*\)                          # a link or an image
-      | \[(?!\d{1,2}\])[^\]\n^]+\]\[[^\]\n]*\]             # a link by reference
+      | \[(?!\d{{1,2}}\])[^\]\n^]+\]\[[^\]\n]*\]             # a link by reference
       | \[\^[^\]\n]+\]                                     # a footnote
       | https?://[^\s<>]*[^\s<>.,;:!?)\]*_'"]              # an address
     """,
@@ -36,19 +38,19 @@ _MARK = re.compile(
     r"[ \t]*(?:\[(?:passages?|sources?|excerpts?)?[ ]?(\d{1,2}(?:\s*[,;–-]\s*\d{1,2})*)\]|【(\d{1,2})[^】\n]{0,40}】)",
     re.IGNORECASE,
 )
-_CODE = re.compile(
-    r"""^[ \t]*(?P<fence>```+|~~~+)[^\n]*(?:\n.*?(?:^[ \t]*(?P=fence)[`~]*[ \t]*$|\Z)|\Z)
-      | (?P<ticks>`+)(?:(?!(?P=ticks))[^\n])+(?P=ticks)""",
+_CODE = rf"(?P<code>{_FENCED}|{_TICKED})"
+_LED_AWAY = re.compile(
+    rf"""{_CODE}
+      | ^[ ]{{0,3}}\[\d{{1,2}}\]:[^\n]*(?:\n|\Z)                      # where a mark would lead
+      | [ \t]*!?\[\d{{1,2}}\](?:\([^)\n]*\)|\[(?!\d{{1,2}}\])[^\]\n]+\])  # a mark as a link
+      | (?P<text>\[(?!\d{{1,2}}\])[^\]\n^]+\])\[\d{{1,2}}\]           # a link by the number of a mark
+    """,
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
-_LED_AWAY = re.compile(
-    r"""^[ ]{0,3}\[\d{1,2}\]:[^\n]*(?:\n|\Z)                      # where a mark would lead
-      | [ \t]*!?\[\d{1,2}\](?:\([^)\n]*\)|\[(?!\d{1,2}\])[^\]\n]+\])  # a mark as a link
-      | (?P<text>\[(?!\d{1,2}\])[^\]\n^]+\])\[\d{1,2}\]           # a link by the number of a mark
-    """,
-    re.MULTILINE | re.VERBOSE,
+_UNMARKED = re.compile(
+    rf"{_FENCED}|(?P<line>^[ \t]*\|[^\n]*$|^[ ]{{0,3}}\#{{1,6}}[ \t][^\n]*$)",
+    re.MULTILINE | re.DOTALL,
 )
-_UNMARKED = re.compile(r"^[ \t]*\|[^\n]*$|^[ ]{0,3}\#{1,6}[ \t][^\n]*$", re.MULTILINE)
 _LIST_ITEM = re.compile(r"(?:[-*+•]|\d{1,3}[.)])[ \t]+")
 _AFTER_MARK = ".!?…。！？؟۔,;"
 
@@ -94,13 +96,8 @@ def marked(found: Anatomy, marks: Mapping[Prose, Sequence[int]]) -> str:
 
 def _without_strays(answer: str, passages: int) -> str:
     """Return the answer without what looks like a mark where none is put, code left alone."""
-    cleaned, place = "", 0
-    for code in (*_CODE.finditer(answer), None):
-        text = _LED_AWAY.sub(lambda match: match["text"] or "", answer[place : code.start() if code else len(answer)])
-        cleaned += _UNMARKED.sub(lambda line: _unmarked(line.group(), passages), text)
-        if code:
-            cleaned, place = cleaned + code.group(), code.end()
-    return cleaned
+    text = _LED_AWAY.sub(lambda match: match["code"] or match["text"] or "", answer)
+    return _UNMARKED.sub(lambda match: _unmarked(match["line"], passages) if match["line"] else match.group(), text)
 
 
 def _unmarked(line: str, passages: int) -> str:

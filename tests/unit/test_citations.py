@@ -199,6 +199,8 @@ def test_marks_are_numbered_in_the_order_they_appear_and_a_quote_has_one() -> No
         "`a[1]` and [the list][list] and [a page](https://example.com/[1]) and a note[^1]",
         "https://example.com/the[1]",
         "items[0] and items[9]",
+        "In `rent` [list]: nothing is lost of what follows code.",
+        "```\n[1]: https://example.com/\n```",
     ],
 )
 def test_code_links_footnotes_tables_and_headings_are_left_alone(untouched: str) -> None:
@@ -215,6 +217,7 @@ def test_code_links_footnotes_tables_and_headings_are_left_alone(untouched: str)
         ("Indeed.\n[1]: https://evil.example/\n[2]: x", "Indeed."),
         ("See [1](https://evil.example/) or [2][there] or [the list][1].", "See or or [the list]."),
         ("![1](https://evil.example/pixel.gif)", ""),
+        ("`x`[1]: nobody knows", "`x`: nobody knows"),
     ],
 )
 def test_what_looks_like_a_mark_where_none_is_put_is_taken_out(written: str, left: str) -> None:
