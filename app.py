@@ -6,20 +6,20 @@ the checked request and returns a Reply; `route` turns errors into {"Code", "Mes
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
 
 from chalice.app import AuthRequest, AuthResponse, Chalice, CORSConfig, Response, SQSEvent
 
-from chalicelib import browse, http, logs, wire, wire_documents
-from chalicelib.chat.turn import Collect
-from chalicelib.errors import PaiError, Unavailable
+from chalicelib import browse, http, logs, v1, wire, wire_documents
+from chalicelib.auth import admitted
+from chalicelib.errors import Unavailable
 from chalicelib.health import VERSION, check_parts
 from chalicelib.http import Reply, Request
 from chalicelib.ingest.trigger import Answer, FileEvent, bury, dispatch, on_note, on_object
 from chalicelib.patience import REQUEST_S, patience
-from chalicelib.platform import DEAD_LETTERS, DOCUMENTS, QUEUES
+from chalicelib.platform import DEAD_LETTERS, DOCUMENTS, JOBS, QUEUES
 from chalicelib.records import Conversation
 from chalicelib.settings import read_settings
+from chalicelib.turns import WORKER
 from chalicelib.wiring import here
 
 app = Chalice(app_name="pai")
@@ -38,15 +38,10 @@ CORS = CORSConfig(
 @app.authorizer(ttl_seconds=60)
 def api_key(auth_request: AuthRequest) -> AuthResponse:
     """Admit a known API key. A refusal is an empty list of routes: raising would be a 500, or a dropped connection."""
-    try:
-        principal = here().authenticator.principal(auth_request.token)
-    except PaiError as error:
-        logs.refused(error)
+    who = admitted(lambda: here().authenticator, auth_request.token)
+    if who is None:
         return AuthResponse(routes=[], principal_id="nobody")
-    except Exception as error:  # noqa: BLE001 - the outermost place: a defect lets nobody in
-        logs.defect(error, request_id="")
-        return AuthResponse(routes=[], principal_id="nobody")
-    return AuthResponse(routes=["*"], principal_id=principal.owner, context={"key_id": principal.key_id})
+    return AuthResponse(routes=["*"], principal_id=who.owner, context={"key_id": who.key_id})
 
 
 def route(path: str, method: str = "GET", *, public: bool = False) -> Callable[[Callable[..., Reply]], Callable[..., Reply]]:
@@ -58,27 +53,12 @@ def route(path: str, method: str = "GET", *, public: bool = False) -> Callable[[
         @wraps(handle)
         def view(**parameters: str) -> Response:
             with patience(min(read_settings().deadline_s, REQUEST_S)):  # who waits for a database is told
-                reply = http.answer(handle, _request(f"{method} {path}"), parameters)
-            return Response(reply.text, {"Content-Type": reply.content_type, **reply.headers}, reply.status)
+                reply = http.answer(handle, http.request_of(app.current_request, f"{method} {path}"), parameters)
+            return Response(http.body_of(reply), {"Content-Type": reply.content_type, **reply.headers}, reply.status)
 
         return handle
 
     return declare
-
-
-def _request(route: str) -> Request:
-    """Return what Chalice knows of the current request, as plain data."""
-    current: Any = app.current_request
-    who = current.context.get("authorizer", {})
-    return Request(
-        request_id=current.lambda_context.aws_request_id,
-        route=route,
-        owner=who.get("principalId", ""),
-        key_id=who.get("key_id", ""),
-        body=current.raw_body,
-        headers={name.lower(): value for name, value in current.headers.items()},
-        query=dict(current.query_params or {}),
-    )
 
 
 # Chat
@@ -86,11 +66,41 @@ def _request(route: str) -> Request:
 
 @route("/chat", "POST")
 def chat(request: Request) -> Reply:
-    """Ask, and wait for the answer."""
-    key = request.headers.get("idempotency-key")
-    turns, ask = here().turns, wire.ask(request)
-    wish = here().claims.wish(request.owner, key, wire.idempotency_body(request)) if key is not None else None
-    return wire.answered(turns.ask(request.owner, ask, Collect(), wish))
+    """Ask, and wait for the answer, or be told where to follow it."""
+    return here().turns.ask(request)
+
+
+@route("/conversations/{conversation_id}/regenerate", "POST")
+def regenerate(request: Request, conversation_id: str) -> Reply:
+    """Have the last question answered again."""
+    return here().turns.regenerate(request, conversation_id)
+
+
+@route("/conversations/{conversation_id}/turns/{turn_id}")
+def get_turn(request: Request, conversation_id: str, turn_id: str) -> Reply:
+    """Show what has become of a question."""
+    return here().following.show(request.owner, conversation_id, turn_id)
+
+
+@route("/conversations/{conversation_id}/turns/{turn_id}", "DELETE")
+def stop_turn(request: Request, conversation_id: str, turn_id: str) -> Reply:
+    """Have an answer end with what there is of it."""
+    return here().following.stop(request.owner, conversation_id, turn_id)
+
+
+@route("/conversations/{conversation_id}/turns/{turn_id}/events")
+def follow_turn(request: Request, conversation_id: str, turn_id: str) -> Reply:
+    """Follow an answer while it is made, as server-sent events."""
+    return here().following.events(request, conversation_id, turn_id)
+
+
+@app.lambda_function(name=WORKER)
+def worker(event: dict[str, object], context: object) -> None:
+    """Answer a turn in the background."""
+    here().turns.work(event)
+
+
+JOBS[WORKER] = lambda job: worker(job, None)
 
 
 # Conversations
@@ -100,7 +110,7 @@ def chat(request: Request) -> Reply:
 def create_conversation(request: Request) -> Reply:
     """Start a conversation, perhaps with a first message that the next /chat answers too."""
     header, note = wire.new_conversation(request)
-    return wire.created(here().turns.open_conversation(header, note))
+    return wire.created(here().questions.open_conversation(header, note))
 
 
 @route("/conversations")
@@ -225,6 +235,15 @@ def documents_dead(event: SQSEvent) -> Answer:
 
 
 QUEUES.update({DOCUMENTS: documents, DEAD_LETTERS: documents_dead})
+
+
+# OpenAI's API
+
+
+route("/v1/chat/completions", "POST")(v1.complete)
+route("/v1/models")(v1.list_models)
+route("/v1/models/{model}")(v1.show_model)
+route("/v1/embeddings", "POST")(v1.embed)
 
 
 # The deployment

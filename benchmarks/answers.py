@@ -24,8 +24,9 @@ from benchmarks.support.printing import Numbers, parser, product_silenced, show
 from benchmarks.support.processes import environment
 from chalicelib.chat.citations import denies
 from chalicelib.chat.prompt import Findings
+from chalicelib.chat.questions import Answered, Ask
 from chalicelib.chat.sources import Sources
-from chalicelib.chat.turn import Ask, Collect
+from chalicelib.chat.turn import WAKE_S, Collect
 from chalicelib.ingest.index import Arrival
 from chalicelib.records import Conversation, Document, Message, RetrievalOptions, Turn, TurnOptions
 from chalicelib.wiring import Parts, here
@@ -156,10 +157,15 @@ def _add(parts: Parts, path: Path) -> Document:
 def _outcome(parts: Parts, sources: Sources, question: Question, with_model: bool) -> Outcome:
     options = TurnOptions(max_tokens=MAX_TOKENS, temperature=0, retrieval=ASKED)
     turn = Turn(Conversation("", OWNER), Message("", "user", question.question, "", options=options))
-    findings = sources.find(turn)
+    findings = sources.find(turn, WAKE_S)
     started = time.perf_counter()
-    answer = parts.turns.ask(OWNER, Ask(question.question, options=options), Collect()).answer if with_model else None
+    answer = _answer(parts, Ask(question.question, options=options)) if with_model else None
     return Outcome(question, findings, answer, time.perf_counter() - started)
+
+
+def _answer(parts: Parts, ask: Ask) -> Message:
+    turn = parts.questions.prepare(OWNER, ask)
+    return turn.answer if isinstance(turn, Answered) else parts.engine.run_turn(turn, Collect())
 
 
 def _said(outcome: Outcome) -> str:

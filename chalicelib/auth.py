@@ -4,14 +4,26 @@ import hmac
 import time
 from collections.abc import Callable
 
+from chalicelib import logs
 from chalicelib.clock import seconds
-from chalicelib.errors import Forbidden, Unauthorized
+from chalicelib.errors import Forbidden, PaiError, Unauthorized
 from chalicelib.keyring import digest
 from chalicelib.platform import Keys
 from chalicelib.records import ApiKey, KeyRing, Principal
 
 RELOAD_S = 2.0
 """An unknown key makes us read a ring older than this again: a new key works soon, and a flood of wrong ones is cheap."""
+
+
+def admitted(authenticator: Callable[[], "Authenticator"], authorization: str | None) -> Principal | None:
+    """Return whose key this is, None for nobody's; whatever happens, and with a line in the log for every refusal."""
+    try:
+        return authenticator().principal(authorization)
+    except PaiError as error:
+        logs.refused(error)
+    except Exception as error:  # noqa: BLE001 - the outermost place: a defect lets nobody in
+        logs.defect(error, request_id="")
+    return None
 
 
 class Authenticator:

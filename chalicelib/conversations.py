@@ -76,12 +76,13 @@ class Conversations:
         item = _message_item(self._box(conversation), message)
         return self._store.put({**item, **self._expiry()}, [When("absent", "pk")])
 
-    def restart(self, conversation: Conversation, question: Message, lease_until_ms: int) -> bool:
-        """Take up a question that failed or whose lease ran out; False when somebody else was quicker."""
+    def restart(self, conversation: Conversation, question: Message, again: Message) -> bool:
+        """Take up a question that failed or whose lease ran out, as it is in `again`; False when somebody was quicker."""
+        run: dict[str, Value] = {"state": "running", "lease_until_ms": again.lease_until_ms, "background": again.background}
         changed = self._store.update(
             partition(conversation.owner, conversation.id),
             f"M#{question.id}",
-            set={"state": "running", "lease_until_ms": lease_until_ms},
+            set={**run, "numbers": "{}", **_numbers(again)},
             remove=("failure_code", "failure"),
             when=[When("equals", "lease_until_ms", question.lease_until_ms)],
         )
@@ -109,7 +110,7 @@ class Conversations:
             return False
         # A new header already stands where it belongs in the index: moving it there costs two writes.
         moved = {} if turn.first else self._activity(conversation)
-        if not self._touch(conversation, moved, turns=1):
+        if not self._touch(conversation, moved, {"turns": 1, **vars(answer.usage)}):
             pk = partition(conversation.owner, conversation.id)
             self._store.delete([(pk, f"M#{answer.id}"), (pk, f"M#{turn.question.id}")])
             raise ConversationNotFound
@@ -118,6 +119,16 @@ class Conversations:
     def rename(self, conversation: Conversation, title: str) -> Conversation:
         """Give the conversation this title; its place in the list stays."""
         return self.describe(conversation, title=title)
+
+    def retitle(self, conversation: Conversation, title: str) -> bool:
+        """Give the conversation this title if it still has the one that `conversation` says; False when it has not."""
+        item = self._store.get(partition(conversation.owner, conversation.id), HEADER)
+        box = self._box(conversation)
+        if item is None or "key" not in item or _opened(box, item, "title") != conversation.title:
+            return False
+        unchanged = When("equals", "title", item["title"]) if "title" in item else When("absent", "title")
+        changed = self._store.update(box.pk, HEADER, set=_sealed_texts(box, {"title": title}), when=[LIVE, unchanged])
+        return changed is not None
 
     def describe(self, conversation: Conversation, *, title: str = "", system_prompt: str = "") -> Conversation:
         """Give the conversation this title and this system prompt; an empty one stays as it was."""
@@ -138,19 +149,22 @@ class Conversations:
         return self._take_path(conversation, path)
 
     def branch(self, conversation: Conversation, parent_id: str, first_id: str) -> Conversation:
-        """Make a new branch active: it grows from this message and will begin with `first_id`. MessageNotFound."""
-        return self._take_path(conversation, (Span(first_id), *self.path_to(conversation, parent_id)))
+        """Make a new branch active: it grows from this message (none: it has no past) and will begin with `first_id`.
+
+        Raises MessageNotFound.
+        """
+        past = self.path_to(conversation, parent_id) if parent_id else ()
+        return self._take_path(conversation, (Span(first_id), *past))
 
     def _take_path(self, conversation: Conversation, path: tuple[Span, ...]) -> Conversation:
         if not self._touch(conversation, {"path": _encoded(path)}):
             raise ConversationNotFound
         return replace(conversation, path=path)
 
-    def _touch(self, conversation: Conversation, changed: Item, turns: int = 0) -> bool:
-        """Change a header that is alive."""
+    def _touch(self, conversation: Conversation, changed: Item, counts: Mapping[str, int] | None = None) -> bool:
+        """Change a header that is alive; `counts` are added to it."""
         pk = partition(conversation.owner, conversation.id)
-        add = {"turns": turns} if turns else None
-        return self._store.update(pk, HEADER, set=changed, add=add, when=[LIVE]) is not None
+        return self._store.update(pk, HEADER, set=changed, add=counts, when=[LIVE]) is not None
 
     def delete(self, owner: str, conversation_id: str) -> Deleted:
         """Delete for good: the key first, which ends reading, then messages, then the header; a crash leaves it repeatable."""
@@ -224,6 +238,21 @@ class Conversations:
             raise MessageNotFound
         return _message(self._box(conversation), item)
 
+    def exchange(self, owner: str, conversation_id: str, question_id: str) -> tuple[Conversation, Message, Message | None]:
+        """Return a question with its conversation's header, and its answer if there is one: in one query for the newest."""
+        page, conversation = self._head(owner, conversation_id, 2)
+        newest = {item["sk"]: item for item in page.items}
+        box, sk = self._box(conversation), f"M#{question_id}"
+        if sk not in newest:
+            question = self.message(conversation, question_id)
+            answer = self._store.get(box.pk, f"M#{question.answer_id}") if question.answer_id else None
+        else:  # an answer stands right behind its question
+            question = _message(box, newest[sk])
+            answer = newest.get(f"M#{question.answer_id}")
+        if not question.answer_id:
+            raise MessageNotFound
+        return conversation, question, _message(box, answer) if answer else None
+
     def latest(self, owner: str, before: str = "") -> Iterator[tuple[str, Conversation]]:
         """Yield the owner's conversations, last active first, each with its place in the list; from behind the place `before`.
 
@@ -282,6 +311,7 @@ class Conversations:
             system_prompt=_opened(box, item, "system_prompt"),
             user_id=str(item.get("user_id", "")),
             turns=int(item.get("turns", 0)),
+            usage=Usage(*(int(item.get(name, 0)) for name in Usage.__match_args__)),
             path=tuple(Span(branch, until) for branch, until in spans),
             wrapped_key=_bytes(item["key"]),
         )
@@ -305,7 +335,7 @@ class Conversations:
         pk, box = partition(conversation.owner, conversation.id), self._box(conversation)
         while True:
             yield from (_message(box, item) for item in page.items if _on_path(conversation.path, item))
-            if page.cursor is None:
+            if page.cursor is None or _is_before_all(conversation.path, page.items):
                 return
             leap = _leap(conversation.path, str(page.items[-1]["sk"]) if page.items else "")
             page = self._store.query(
@@ -369,6 +399,11 @@ def _on_path(path: Sequence[Span], item: Item) -> bool:
     return any(span.branch == branch and (not span.until or message_id <= span.until) for span in path)
 
 
+def _is_before_all(path: Sequence[Span], items: Sequence[Item]) -> bool:
+    """Whether a branch without a past began behind the oldest of these: then nothing of the path comes before them."""
+    return bool(path[-1].branch and items) and str(items[-1]["sk"]) <= f"M#{path[-1].branch}"
+
+
 def _leap(path: Sequence[Span], oldest: str) -> str:
     """Return the sort key to go on from, when everything between it and `oldest` belongs to other branches; else empty."""
     span = next((span for span in path if f"M#{span.branch}" < oldest), None)
@@ -410,7 +445,7 @@ def _bytes(value: Value) -> bytes:
     return value
 
 
-PLAIN = ("role", "created_at", "parent_id", "branch", "state", "lease_until_ms", "answer_id")
+PLAIN = ("role", "created_at", "parent_id", "branch", "state", "lease_until_ms", "background", "answer_id")
 PLAIN_RESULT = ("failure_code", "failure", "model", "stop_reason")
 """Attributes of a message that are stored as they are; the empty ones are left out."""
 
@@ -418,11 +453,16 @@ PLAIN_RESULT = ("failure_code", "failure", "model", "stop_reason")
 def _message_item(box: Box, message: Message) -> dict[str, Value]:
     sk = f"M#{message.id}"
     plain = {name: getattr(message, name) for name in PLAIN + PLAIN_RESULT}
-    numbers = {**_given(vars(message.usage)), **_asked(message.options)}
     item = {"pk": box.pk, "sk": sk, **_given(plain), "content": box.seal(sk, "content", message.content)}
     if message.retrieval != Retrieval():
         item["sources"] = box.seal(sk, "sources", _sources(message))
-    return {**item, **({"numbers": json.dumps(numbers, separators=(",", ":"))} if numbers else {})}
+    return {**item, **_numbers(message)}
+
+
+def _numbers(message: Message) -> dict[str, Value]:
+    """Return what a message counts, and asks of model and library, as one attribute."""
+    numbers = {**_given(vars(message.usage)), **_asked(message.options)}
+    return {"numbers": json.dumps(numbers, separators=(",", ":"))} if numbers else {}
 
 
 def _message(box: Box, item: Item) -> Message:

@@ -16,7 +16,9 @@ PaiError
 ├── MethodNotAllowed           405
 ├── RequestTimeout             408  the request did not arrive in time
 ├── Conflict                   409
-│   ├── TurnRunning            409  the same Idempotency-Key is still being answered
+│   ├── TurnRunning            409  the same question is still being answered
+│   ├── TurnStopped            409  it was stopped before anything was said
+│   ├── NothingToAnswer        409  a conversation without a question has no answer to give again
 │   ├── DocumentBusy           409  the document is being read just now
 │   └── KeyRingChanged         409  two people changed the API keys at once
 ├── TooLarge                   413
@@ -35,6 +37,8 @@ PaiError
 │   ├── DocumentLost           422  the file is not where it was announced
 │   ├── DocumentRefused        422  the file is not what the upload was signed for
 │   └── DocumentGivenUp        422  it failed again and again for another reason
+├── BudgetSpent                429  what the owner allowed for a day or month is used up; carries Retry-After
+├── RateLimited                429  too many requests with one API key in this minute; carries Retry-After
 ├── SealBroken                 500  a stored value does not open: it was changed, moved, or its key is lost
 ├── Misconfigured              500  a setting is missing or names something that does not exist
 │   └── EmbedderChanged        500  the index was built with another embedder: reindex
@@ -46,6 +50,7 @@ PaiError
     ├── FilesUnavailable       503
     ├── KeysUnavailable        503
     ├── JobsUnavailable        503
+    ├── TurnLost               503  whoever was answering died
     ├── QueueUnavailable       503
     ├── LibraryUnavailable     503
     │   └── LibraryWaking      503  the database was asleep
@@ -171,6 +176,16 @@ class TurnRunning(Conflict):
     retry_after_s = 2
 
 
+class TurnStopped(Conflict):
+    def __init__(self) -> None:
+        super().__init__("This turn was stopped before the model said anything. The question is kept; ask it again.")
+
+
+class NothingToAnswer(Conflict):
+    def __init__(self) -> None:
+        super().__init__("There is no question here that could be answered again. Ask one: POST /chat.")
+
+
 class DocumentBusy(Conflict):
     retry_after_s = 10
 
@@ -260,6 +275,15 @@ class DocumentGivenUp(DocumentError):
     pass
 
 
+class BudgetSpent(PaiError):
+    status = 429
+
+
+class RateLimited(PaiError):
+    status = 429
+    retry_after_s = 60
+
+
 class SealBroken(PaiError):
     pass
 
@@ -303,6 +327,11 @@ class KeysUnavailable(Unavailable):
 
 class JobsUnavailable(Unavailable):
     pass
+
+
+class TurnLost(Unavailable):
+    def __init__(self) -> None:
+        super().__init__("Whoever was answering this stopped before the end. The question is kept; ask it again.")
 
 
 class QueueUnavailable(Unavailable):

@@ -2,7 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +27,11 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def streams(self) -> bool:
+        """Whether an answer can be sent piece by piece: API Gateway and plain `chalice local` can't."""
+        return _door.get() is not None
+
+    @property
     def fields(self) -> "Fields":
         """The members of the JSON body. An empty body is an empty object."""
         if len(self.body) > BODY_BYTES:
@@ -45,9 +52,27 @@ class Request:
         return Fields({name: int(value) if _is_number(name, value) else value for name, value in self.query.items()})
 
 
+def request_of(current: Any, route: str) -> Request:
+    """Return what Chalice knows of its current request, as plain data."""
+    who = current.context.get("authorizer", {})
+    return Request(
+        request_id=current.lambda_context.aws_request_id,
+        route=route,
+        owner=who.get("principalId", ""),
+        key_id=who.get("key_id", ""),
+        body=current.raw_body,
+        headers={name.lower(): value for name, value in current.headers.items()},
+        query=dict(current.query_params or {}),
+    )
+
+
 @dataclass(frozen=True)
 class Reply:
-    """An answer on its way out: `body` is JSON data, or text if `content_type` says so. `log` joins the request's log line."""
+    """An answer on its way out. `log` joins the request's log line.
+
+    `body` is JSON data; if `content_type` says so it is text, or a generator of pieces of text, which must not raise a
+    `PaiError`: the status has gone out by then. It is closed early when whoever asked has gone.
+    """
 
     body: Any
     status: int = 200
@@ -57,6 +82,8 @@ class Reply:
 
     @property
     def text(self) -> str:
+        if isinstance(self.body, Generator):
+            return "".join(self.body)
         if self.content_type != "application/json":
             return str(self.body)
         return json.dumps(self.body, ensure_ascii=False, separators=(",", ":"))
@@ -141,6 +168,35 @@ def answer(handle: Callable[..., Reply], request: Request, path: Mapping[str, st
         }
     )
     return reply
+
+
+class Door:
+    """Where a server that can send pieces takes them: `pieces` is None unless the answer has some."""
+
+    pieces: Generator[str] | None = None
+
+
+_door: ContextVar[Door | None] = ContextVar("door", default=None)
+
+
+@contextmanager
+def streaming() -> Iterator[Door]:
+    """Let answers that are generators leave through a door, instead of in the body, while this block lasts."""
+    door = Door()
+    token = _door.set(door)
+    try:
+        yield door
+    finally:
+        _door.reset(token)
+
+
+def body_of(reply: Reply) -> str:
+    """Return a reply's body as text; empty if its pieces leave through the door."""
+    door = _door.get()
+    if door is None or not isinstance(reply.body, Generator):
+        return reply.text
+    door.pieces = reply.body
+    return ""
 
 
 def error_reply(error: PaiError, request_id: str) -> Reply:

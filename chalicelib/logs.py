@@ -28,6 +28,11 @@ def request_done(fields: Mapping[str, object]) -> None:
     log.info("request", extra=dict(fields))
 
 
+def turn_done(fields: Mapping[str, object]) -> None:
+    """Log a turn that a worker answered."""
+    log.info("turn", extra=dict(fields))
+
+
 def refused(error: PaiError) -> None:
     """Log why an API key was not let in; the sentence never holds the key."""
     log.info("refused", extra={"error": error.code, "reason": error.message})

@@ -99,6 +99,7 @@ class Message:
 
     `branch` is the id of the message that began this branch, empty on the first one. `state` is None on answers and on notes
     (messages that nobody was asked to answer); `running` also stands on a finished turn, whose answer then exists.
+    `background` is 1 when a worker answers, with a log (chat.events), and not the request that asked.
     """
 
     id: str
@@ -109,6 +110,7 @@ class Message:
     branch: str = ""
     state: Literal["running", "failed"] | None = None
     lease_until_ms: int = 0
+    background: int = 0
     answer_id: str = ""
     options: TurnOptions = TurnOptions()
     failure_code: str = ""
@@ -132,7 +134,8 @@ class Span:
 class Conversation:
     """A conversation's header. `path` names the active branch first, then the stretches it grew from.
 
-    Its first span is the active leaf: the newest message of that branch, or the one it stops at. `turns` counts answers.
+    Its first span is the active leaf: the newest message of that branch, or the one it stops at. `turns` counts answers, and
+    `usage` their tokens.
 
     `wrapped_key` opens what the conversation holds, under its owner's key; it is not for showing.
     """
@@ -145,6 +148,7 @@ class Conversation:
     system_prompt: str = ""
     user_id: str = ""
     turns: int = 0
+    usage: Usage = Usage()
     path: tuple[Span, ...] = (Span(""),)
     wrapped_key: bytes = field(default=b"", repr=False)
 
@@ -154,13 +158,18 @@ class Turn:
     """A question on its way to an answer: all that `run_turn` needs, whoever runs it.
 
     `history` is what came before the question, oldest first. `first`: the conversation was made for this turn, and its header
-    already says so.
+    already says so. `key_id` is the API key's that asked, whose budget it is.
     """
 
     conversation: Conversation
     question: Message
     history: tuple[Message, ...] = ()
     first: bool = False
+    key_id: str = ""
+
+    @property
+    def who(self) -> Principal:
+        return Principal(self.conversation.owner, self.key_id)
 
 
 @dataclass(frozen=True)

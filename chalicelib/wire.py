@@ -4,14 +4,14 @@ import json
 import re
 import uuid
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from chalicelib.chat.turn import Answered, Ask
+from chalicelib.chat.questions import Again, Answered, Ask
 from chalicelib.conversations import Deleted, title_of
-from chalicelib.errors import BadRequest
+from chalicelib.errors import BadRequest, TurnLost
 from chalicelib.http import Fields, Reply, Request
-from chalicelib.records import Citation, Conversation, Message, ModelInfo, RetrievalOptions, TurnOptions
+from chalicelib.records import Citation, Conversation, Message, ModelInfo, RetrievalOptions, TurnOptions, Usage
 
 MESSAGE_CHARS = 100_000
 MESSAGE_BYTES = 300_000
@@ -34,12 +34,18 @@ def ask(request: Request) -> Ask:
         user_id=fields.text("user_id", longest=LABEL_CHARS, default=""),
         system_prompt=fields.text("system_prompt", longest=MESSAGE_CHARS, largest=MESSAGE_BYTES, default=""),
         parent_id=fields.text("parent_id", longest=ID_CHARS, default=""),
-        options=TurnOptions(
-            model=fields.text("model", longest=LABEL_CHARS, default="") or None,
-            max_tokens=fields.whole("max_tokens", least=1, most=MOST_TOKENS),
-            temperature=fields.number("temperature", least=0, most=1),
-            retrieval=_retrieval(fields.members.get("retrieval")),
-        ),
+        options=_options(fields),
+        key_id=request.key_id,
+        background=prefers_background(request),
+    )
+
+
+def _options(fields: Fields) -> TurnOptions:
+    return TurnOptions(
+        model=fields.text("model", longest=LABEL_CHARS, default="") or None,
+        max_tokens=fields.whole("max_tokens", least=1, most=MOST_TOKENS),
+        temperature=fields.number("temperature", least=0, most=1),
+        retrieval=_retrieval(fields.members.get("retrieval")),
     )
 
 
@@ -86,21 +92,74 @@ def idempotency_body(request: Request) -> str:
     return json.dumps([request.route, request.fields.members], sort_keys=True)
 
 
+def again(request: Request, conversation_id: str) -> Again:
+    """Return what a request to answer again asks."""
+    fields = request.fields
+    return Again(
+        conversation_id,
+        fields.text("message_id", longest=ID_CHARS, default=""),
+        _options(fields),
+        key_id=request.key_id,
+        background=prefers_background(request),
+    )
+
+
+def prefers_background(request: Request) -> bool:
+    """Whether a request prefers to be answered by a worker: https://www.rfc-editor.org/rfc/rfc7240"""
+    wishes = request.headers.get("prefer", "").split(",")
+    return any(wish.partition(";")[0].strip().lower() == "respond-async" for wish in wishes)
+
+
+def turn_ids(conversation_id: str, question: Message) -> dict[str, str]:
+    return {"conversation_id": conversation_id, "turn_id": question.id, "message_id": question.answer_id}
+
+
+def accepted(ids: Mapping[str, str], route: str) -> Reply:
+    """Return the reply to a request that a worker answers. Location is relative: addresses may begin with a stage's name."""
+    turn = f"turns/{ids['turn_id']}"
+    location = turn if route.endswith("/regenerate") else f"conversations/{ids['conversation_id']}/{turn}"
+    headers = {"Preference-Applied": "respond-async", "Location": location}
+    return Reply({**ids, "state": "running"}, 202, headers, log={"turn_id": ids["turn_id"]})
+
+
 def answered(turn: Answered) -> Reply:
     """Return the reply of /chat."""
-    answer = turn.answer
-    body = {
-        "conversation_id": turn.conversation_id,
+    return Reply(answered_body(turn.conversation_id, turn.answer), log=log_of(turn.answer))
+
+
+def answered_body(conversation_id: str, answer: Message) -> Json:
+    return {
+        "conversation_id": conversation_id,
         "message": answer.content,
-        "usage": usage(answer),
+        "usage": usage(answer.usage),
         "model": answer.model,
         "message_id": answer.id,
         "turn_id": answer.parent_id,
         "stop_reason": answer.stop_reason,
         **sources(answer),
     }
-    log = {"model": answer.model, "stop_reason": answer.stop_reason, "retrieval": answer.retrieval.status, **usage(answer)}
-    return Reply(body, log=log)
+
+
+def log_of(answer: Message) -> Json:
+    """Return what the log says of an answer."""
+    about = {"model": answer.model, "stop_reason": answer.stop_reason, "retrieval": answer.retrieval.status}
+    return {**about, **usage(answer.usage)}
+
+
+def turn(conversation_id: str, question: Message, answer: Message | None, said: str = "") -> Json:
+    """Return a turn as it is: done, failed, or running and having said so much."""
+    ids = turn_ids(conversation_id, question)
+    if answer:
+        return {**ids, "state": "done", **answered_body(conversation_id, answer)}
+    if question.state == "failed":
+        return {**ids, "state": "failed", "message": said, "error": failure(question)}
+    return {**ids, "state": "running", "message": said}
+
+
+def event(name: str, data: Mapping[str, Any], event_id: str = "") -> str:
+    """Return a server-sent event: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
+    id_line = f"id: {event_id}\n" if event_id else ""
+    return f"{id_line}event: {name}\ndata: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 
 def sources(answer: Message) -> Json:
@@ -108,9 +167,9 @@ def sources(answer: Message) -> Json:
     return {"citations": [vars(citation) for citation in answer.citations], "retrieval": vars(answer.retrieval)}
 
 
-def usage(answer: Message) -> Json:
+def usage(counted: Usage) -> Json:
     """Return token counts; those of the prompt cache only where the model has one."""
-    counts = vars(answer.usage)
+    counts = vars(counted)
     return {name: count for name, count in counts.items() if count or name in ("input_tokens", "output_tokens")}
 
 
@@ -146,6 +205,7 @@ def conversation(
         "system_prompt": header.system_prompt or None,
         "leaf_id": leaf_id or None,
         "messages": message_list(messages, beyond, now_ms),
+        "usage": usage(header.usage),
         "next_cursor": next_cursor,
     }
 
@@ -165,15 +225,19 @@ def message_json(message: Message, *, answered: bool = True, now_ms: int = 0) ->
         "parent_id": message.parent_id or None,
     }
     if message.role == "assistant":
-        about = {"model": message.model, "stop_reason": message.stop_reason, "usage": usage(message)}
+        about = {"model": message.model, "stop_reason": message.stop_reason, "usage": usage(message.usage)}
         return body | about | sources(message)
     if message.state is None or answered:
         return body
     if message.state == "running" and message.lease_until_ms >= now_ms:
         return body | {"state": "running"}
-    code = message.failure_code or "TurnLost"
-    sentence = message.failure or "Whoever was answering this stopped before the end. Ask it again."
-    return body | {"state": "failed", "error": {"Code": code, "Message": sentence}}
+    return body | {"state": "failed", "error": failure(message)}
+
+
+def failure(question: Message) -> Json:
+    """Return why a question has no answer; one that says nothing of it was left by a runner that died."""
+    lost = TurnLost()
+    return {"Code": question.failure_code or lost.code, "Message": question.failure or lost.message}
 
 
 def receipt(deleted: Deleted) -> Reply:

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from chalicelib.auth import Authenticator
 from chalicelib.browse import Browser
 from chalicelib.chat.idempotency import Claims
+from chalicelib.chat.questions import Questions
+from chalicelib.chat.runs import Runs
 from chalicelib.chat.turn import TurnEngine
 from chalicelib.conversations import Conversations
 from chalicelib.documents import Documents
 from chalicelib.embedder import Embedder
 from chalicelib.errors import LibraryOff, Misconfigured
+from chalicelib.following import Following
 from chalicelib.library import Library
 from chalicelib.llm import LLM
 from chalicelib.platform import Platform
 from chalicelib.retriever import Retriever
 from chalicelib.settings import Settings, read_settings
 from chalicelib.store import Store
+from chalicelib.turns import Turns
 from chalicelib.uploads import Uploads
 from chalicelib.vault import Vault
 
@@ -91,8 +95,25 @@ class Parts:
         return Claims(self.store, self.vault)
 
     @once
-    def turns(self) -> TurnEngine:
-        return TurnEngine(self.conversations, self.claims, self.llm, self.settings, sources=self._sources())
+    def runs(self) -> Runs:
+        return Runs(self.store, self.vault)
+
+    @once
+    def questions(self) -> Questions:
+        return Questions(self.conversations, self.claims, self.runs, self.settings)
+
+    @once
+    def engine(self) -> TurnEngine:
+        stream: Any = lambda who, request: self.llm.stream(request)  # noqa: E731
+        return TurnEngine(self.conversations, self.llm, stream, self.settings, sources=self._sources())
+
+    @once
+    def turns(self) -> Turns:
+        return Turns(self.questions, self.engine, self.conversations, self.claims, self.runs, lambda: self.platform.jobs)
+
+    @once
+    def following(self) -> Following:
+        return Following(self.questions, self.conversations, self.runs)
 
     def _sources(self) -> "Sources | None":
         if self.settings.retriever == "none":

@@ -111,6 +111,11 @@ def alternating(messages: Iterable[Message]) -> list[Said]:
     return merged
 
 
+def request_tokens(request: Request) -> int:
+    """Estimate what a model is shown with a request."""
+    return count_tokens(request.system) + sum(count_tokens(said.text) for said in request.messages)
+
+
 def count_tokens(text: str) -> int:
     """Estimate tokens as (UTF-8 bytes + 2 × digits) / 3, without a model's vocabulary.
 

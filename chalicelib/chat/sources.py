@@ -11,8 +11,6 @@ from chalicelib.patience import patience
 from chalicelib.records import Citation, Message, Passage, Retrieval, RetrievalOptions, Turn
 from chalicelib.settings import Settings
 
-WAKE_S = 8.0
-"""How long a turn waits, in all, for a library that was asleep, before it fails and the question is kept."""
 FOLLOW_UP_WORDS = 4
 """So short a question ("And cats?") is most often about what was asked before it."""
 
@@ -24,17 +22,18 @@ class Sources:
         self._library = library
         self._passage_tokens = settings.passage_tokens
 
-    def find(self, turn: Turn) -> Findings:
+    def find(self, turn: Turn, wait_s: float) -> Findings:
         """Return what the documents have for a turn's question; an owner without documents asked nothing of them.
 
-        Raises what Library.search raises: a question is not answered without the documents because they can't be reached.
+        A library that sleeps or does not answer is waited for, for `wait_s` in all. Raises what Library.search raises: a
+        question is not answered without the documents because they can't be reached.
         """
         question, options, owner = turn.question.content, turn.question.options.retrieval, turn.conversation.owner
         if options.off:
             return Findings()
         if not (options.documents or self._library.has_documents(owner)):
             return Findings(Retrieval("empty"), answer=fence.NOT_THERE) if options.asked else Findings()
-        passages = fence.fitting(self._grounded(owner, turn, options), self._passage_tokens)
+        passages = fence.fitting(self._grounded(owner, turn, options, wait_s), self._passage_tokens)
         if passages:
             shown = fence.with_passages(question, passages, only_these=options.asked)
             return Findings(Retrieval("used", len(passages)), passages, shown)
@@ -47,9 +46,9 @@ class Sources:
         """Return the answer with its marks, and the citations they stand for."""
         return cite(answer, findings.passages, question) if findings.passages else (answer, ())
 
-    def _grounded(self, owner: str, turn: Turn, options: RetrievalOptions) -> Sequence[Passage]:
+    def _grounded(self, owner: str, turn: Turn, options: RetrievalOptions, wait_s: float) -> Sequence[Passage]:
         """Return the passages that fit the question; of its readings, the first one that finds any."""
-        with patience(WAKE_S):
+        with patience(wait_s):
             for query in queries(turn.question, turn.history):
                 found = self._library.search(owner, query, k=options.top_k, documents=options.documents)
                 passages = grounding.grounded(found, query, self._library.space)

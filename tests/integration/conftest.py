@@ -18,9 +18,10 @@ from chalicelib.llm import LLM
 from chalicelib.wiring import Parts
 from pai.local.gateway import Gateway
 from pai.local.server import HttpServer
+from tests.contract.aws_standin import lambda_jobs, serving
 from tests.standins.scripted import ScriptedLLM
 
-SCRIPTED = {"PAI_LLM": "tests.standins.scripted", "PAI_KEY_CACHE_S": "0"}
+SCRIPTED = {"PAI_LLM": "tests.standins.scripted", "PAI_KEY_CACHE_S": "0", "PAI_TITLES": "0"}
 DEPLOYMENTS = {
     "memory": SCRIPTED,
     "one machine": {**SCRIPTED, "PAI_STORE": "sqlite", "PAI_PLATFORM": "local"},
@@ -33,6 +34,7 @@ DEPLOYMENTS = {
         "PAI_KMS_KEY": "alias/pai-dev",
         "PAI_KEYS_SECRET": "pai/dev/keys",
         "PAI_BUCKET": "pai-dev-documents-123456789012",
+        "PAI_JOB_FUNCTION": "pai-dev",
         "PAI_BACKUP_DAYS": "35",
     },
 }
@@ -96,11 +98,19 @@ def served(gateway: Gateway, environment: dict[str, str], monkeypatch: pytest.Mo
         wiring.parts.cache_clear()
 
 
+@pytest.fixture
+def functions() -> Iterator[str]:
+    """Address of a Lambda whose functions are the jobs of this process."""
+    with serving(lambda_jobs("pai-dev")) as url:
+        yield url
+
+
 @pytest.fixture(params=DEPLOYMENTS)
 def api(request: pytest.FixtureRequest, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Api]:
     """The product on each kind of parts."""
     if request.param == "aws":
         request.getfixturevalue("aws")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", request.getfixturevalue("functions"))
     with served(gateway, {**DEPLOYMENTS[request.param], "PAI_HOME": str(tmp_path / "home")}, monkeypatch) as api:
         yield api
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from chalicelib.chat.fence import NOT_THERE, NOT_THERE_YET
+from chalicelib.chat.questions import Answered, Ask
 from chalicelib.chat.sources import queries
-from chalicelib.chat.turn import Answered, Ask, Collect
+from chalicelib.chat.turn import Collect
 from chalicelib.embedder import Vector
 from chalicelib.embedder.hashed import HashedEmbedder
 from chalicelib.errors import EmbedderUnavailable, LibraryUnavailable, LibraryWaking, ModelThrottled, PaiError
@@ -75,7 +76,7 @@ class Unplugged(HashedEmbedder):
 
 
 @dataclass
-class Heard:
+class Heard(Collect):
     """A sink that keeps what it was told."""
 
     words: list[str] = field(default_factory=list)
@@ -86,7 +87,7 @@ class Heard:
 
 def ask(world: World, message: str, conversation_id: str = "", **retrieval: Any) -> Answered:
     options = TurnOptions(retrieval=RetrievalOptions(**retrieval))
-    return world.turns.ask("me", Ask(message, conversation_id, options=options), Collect())
+    return world.ask("me", Ask(message, conversation_id, options=options), Collect())
 
 
 def with_lease(settings: Settings = ON, **parts: Any) -> World:
@@ -176,9 +177,9 @@ def test_turn_that_is_taken_up_asks_the_documents_as_it_was_asked_to() -> None:
     with pytest.raises(ModelThrottled) as raised:
         ask(world, PETS, documents=(other.id,), top_k=3, asked=True)
 
-    taken = world.turns.take_up("me", raised.value.details["conversation_id"], raised.value.details["turn_id"])
+    taken = world.questions.take_up("me", raised.value.details["conversation_id"], raised.value.details["turn_id"])
     assert isinstance(taken, Turn)
-    world.turns.run_turn(taken, Collect())
+    world.engine.run_turn(taken, Collect())
 
     assert taken.question.options.retrieval == RetrievalOptions(3, (other.id,), asked=True)
     assert "other house" in world.llm.requests[-1].messages[-1].text
@@ -187,7 +188,7 @@ def test_turn_that_is_taken_up_asks_the_documents_as_it_was_asked_to() -> None:
 
 def test_question_stored_before_there_were_documents_still_opens() -> None:
     world = World()
-    turn = world.turns.begin("me", Ask("one", options=TurnOptions("m", 7, 0.5)))
+    turn = world.questions.begin("me", Ask("one", options=TurnOptions("m", 7, 0.5)))
     pk, sk = f"C#me#{turn.conversation.id}", f"M#{turn.question.id}"
     stored = world.store.get(pk, sk)
     assert stored
@@ -201,8 +202,8 @@ def test_citations_are_stored_with_the_answer_and_come_again_under_the_same_key(
     world = with_lease()
     asked, wish = Ask(PETS), world.claims.wish("me", "k1", PETS)
 
-    first = world.turns.ask("me", asked, Collect(), wish)
-    second = world.turns.ask("me", asked, Collect(), wish)
+    first = world.ask("me", asked, Collect(), wish)
+    second = world.ask("me", asked, Collect(), wish)
 
     [citation] = first.answer.citations
     assert citation == Citation(1, citation.document_id, "0", "lease.pdf", 1, LEASE, citation.score)
@@ -224,7 +225,7 @@ def test_answer_that_it_is_not_there_reaches_who_follows_the_turn() -> None:
     world, heard = with_lease(), Heard()
     asked = Ask("Who painted Guernica?", options=TurnOptions(retrieval=RetrievalOptions(asked=True)))
 
-    answer = world.turns.ask("me", asked, heard).answer
+    answer = world.ask("me", asked, heard).answer
 
     assert heard.words == [answer.content] == [NOT_THERE]
     assert (answer.model, answer.stop_reason, answer.retrieval) == ("pai", "end", Retrieval("empty"))

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from chalicelib.chat.prompt import within_budget
-from chalicelib.chat.turn import LEASE_SLACK_S, Ask, Collect, TurnEngine
+from chalicelib.chat.questions import LEASE_SLACK_S, Ask, Questions
+from chalicelib.chat.turn import Collect, TurnEngine
 from chalicelib.conversations import Conversations, new_message_id
 from chalicelib.errors import (
     ConversationNotFound,
@@ -42,7 +43,7 @@ def ask(
 ) -> tuple[str, Message]:
     """Ask as the owner `me`; return the conversation's id and the answer."""
     asked = Ask(message, conversation_id, parent_id=parent_id, system_prompt=system_prompt)
-    answered = world.turns.ask("me", asked, Collect())
+    answered = world.ask("me", asked, Collect())
     return answered.conversation_id, answered.answer
 
 
@@ -125,16 +126,16 @@ def test_another_owners_conversation_is_not_found(world: World) -> None:
     conversation_id, _ = ask(world, "mine")
 
     with pytest.raises(ConversationNotFound):
-        world.turns.ask("you", Ask("yours?", conversation_id), Collect())
+        world.ask("you", Ask("yours?", conversation_id), Collect())
 
 
 def test_system_prompt_and_title_of_a_question_that_failed_are_kept_for_its_retry(world: World) -> None:
-    conversation_id = world.turns.open_conversation(Conversation(SOME_ID, "me"), "").id
+    conversation_id = world.questions.open_conversation(Conversation(SOME_ID, "me"), "").id
     asked = Ask("one", conversation_id, system_prompt="Speak German.")
     world.llm.acts = [fails(ModelThrottled("Later.")), says("Jetzt.")]
     for attempt in (pytest.raises(ModelThrottled), nullcontext()):
         with attempt:
-            world.turns.ask("me", asked, Collect(), world.claims.wish("me", "k1", "one"))
+            world.ask("me", asked, Collect(), world.claims.wish("me", "k1", "one"))
 
     ask(world, "two", conversation_id)
 
@@ -145,10 +146,10 @@ def test_system_prompt_and_title_of_a_question_that_failed_are_kept_for_its_retr
 def test_answered_request_that_is_sent_again_does_not_bring_its_system_prompt_back(world: World) -> None:
     conversation_id, _ = ask(world, "one")
     asked, wish = Ask("two", conversation_id, system_prompt="Speak German."), world.claims.wish("me", "k1", "two")
-    world.turns.ask("me", asked, Collect(), wish)
+    world.ask("me", asked, Collect(), wish)
     ask(world, "three", conversation_id, system_prompt="Speak French.")
 
-    world.turns.ask("me", asked, Collect(), wish)
+    world.ask("me", asked, Collect(), wish)
 
     assert world.conversations.header("me", conversation_id).system_prompt == "Speak French."
 
@@ -293,12 +294,14 @@ def test_reason_of_a_failure_is_told_even_if_the_store_is_down_too(world: World)
 
     store = Store(world.clock)
     conversations = Conversations(store, world.vault, world.settings, world.clock)
-    turns = TurnEngine(conversations, world.claims, world.llm, world.settings, world.clock)
-    turn = turns.begin("me", Ask("one"))
+    questions = Questions(conversations, world.claims, world.runs, world.settings, world.clock)
+    turn = questions.begin("me", Ask("one"))
     store.down, world.llm.acts = True, [fails(ModelThrottled("Later."))]
 
     with pytest.raises(ModelThrottled) as error:
-        turns.run_turn(turn, Collect())
+        TurnEngine(
+            conversations, world.llm, lambda who, request: world.llm.stream(request), world.settings, world.clock
+        ).run_turn(turn, Collect())
 
     assert error.value.details == {"conversation_id": turn.conversation.id, "turn_id": turn.question.id}
 
@@ -321,21 +324,21 @@ def test_fifty_questions_at_once_in_one_conversation_lose_nothing(world: World) 
 
 def test_question_with_its_answer_stay_together_in_the_order_they_were_asked(world: World) -> None:
     conversation_id, _ = ask(world, "one")
-    turn = world.turns.begin("me", Ask("slow", conversation_id))
+    turn = world.questions.begin("me", Ask("slow", conversation_id))
     ask(world, "quick", conversation_id)
 
-    world.turns.run_turn(turn, Collect())
+    world.engine.run_turn(turn, Collect())
 
     assert shown(world, conversation_id)[2:] == ["slow", "Hello there.", "quick", "Hello there."]
 
 
 def test_conversation_deleted_while_it_is_answered_stays_deleted(world: World) -> None:
     conversation_id, _ = ask(world, "one")
-    turn = world.turns.begin("me", Ask("two", conversation_id))
+    turn = world.questions.begin("me", Ask("two", conversation_id))
     world.conversations.delete("me", conversation_id)
 
     with pytest.raises(ConversationNotFound):
-        world.turns.run_turn(turn, Collect())
+        world.engine.run_turn(turn, Collect())
 
     assert not world.store.query(f"C#me#{conversation_id}").items
     assert not list(world.conversations.latest("me"))
@@ -344,12 +347,12 @@ def test_conversation_deleted_while_it_is_answered_stays_deleted(world: World) -
 def test_conversation_deleted_while_its_answer_fails_stays_deleted(world: World) -> None:
     conversation_id, _ = ask(world, "one")
     world.llm.acts = [fails(ModelThrottled("Later."))]
-    turn = world.turns.begin("me", Ask("two", conversation_id))
+    turn = world.questions.begin("me", Ask("two", conversation_id))
     world.conversations.delete("me", conversation_id)
     world.conversations.add(turn.conversation, turn.question)  # stored just after the sweep
 
     with pytest.raises(ModelThrottled):
-        world.turns.run_turn(turn, Collect())
+        world.engine.run_turn(turn, Collect())
 
     assert not world.store.query(f"C#me#{conversation_id}").items
 
@@ -373,19 +376,19 @@ def test_deletion_goes_on_behind_a_page_in_which_everything_has_expired(world: W
 
 
 def test_two_runners_of_one_turn_answer_once(world: World) -> None:
-    turn = world.turns.begin("me", Ask("one"))
+    turn = world.questions.begin("me", Ask("one"))
     world.llm.acts = [says("first"), says("second")]
 
-    first, second = world.turns.run_turn(turn, Collect()), world.turns.run_turn(turn, Collect())
+    first, second = world.engine.run_turn(turn, Collect()), world.engine.run_turn(turn, Collect())
 
     assert (first.content, second.content) == ("first", "first")
     assert shown(world, turn.conversation.id) == ["one", "first"]
 
 
 def test_turn_whose_runner_died_is_running_until_its_lease_ends_and_then_taken_up(world: World) -> None:
-    turn = world.turns.begin("me", Ask("one"))
+    turn = world.questions.begin("me", Ask("one"))
     with pytest.raises(TurnRunning):
-        world.turns.take_up("me", turn.conversation.id, turn.question.id)
+        world.questions.take_up("me", turn.conversation.id, turn.question.id)
 
     world.clock.time += world.settings.deadline_s + LEASE_SLACK_S + 1
     ask(world, "one", turn.conversation.id)
@@ -459,10 +462,10 @@ def test_retry_of_a_question_on_another_branch_sees_the_past_of_its_own(world: W
     asked, wish = Ask("fork", conversation_id, parent_id=first.id), world.claims.wish("me", "k1", "fork")
     world.llm.acts = [fails(ModelThrottled("Later.")), says("Now.")]
     with pytest.raises(ModelThrottled):
-        world.turns.ask("me", asked, Collect(), wish)
+        world.ask("me", asked, Collect(), wish)
     world.conversations.switch(world.conversations.header("me", conversation_id), second.id)
 
-    world.turns.ask("me", asked, Collect(), wish)
+    world.ask("me", asked, Collect(), wish)
 
     assert seen_by_model(world) == [("user", "one"), ("assistant", "Hello there."), ("user", "fork")]
 
@@ -499,7 +502,7 @@ def test_clock_that_is_set_back_does_not_disorder_a_conversation(world: World) -
 
 
 def test_initial_message_is_answered_together_with_the_first_question(world: World) -> None:
-    header = world.turns.open_conversation(Conversation(SOME_ID, "me"), "I live in Bonn.")
+    header = world.questions.open_conversation(Conversation(SOME_ID, "me"), "I live in Bonn.")
 
     ask(world, "Where do I live?", header.id)
 
@@ -508,7 +511,7 @@ def test_initial_message_is_answered_together_with_the_first_question(world: Wor
 
 
 def test_options_of_a_turn_reach_the_model_and_zero_is_a_temperature(world: World) -> None:
-    world.turns.ask("me", Ask("one", options=TurnOptions("scripted", 7, 0.0)), Collect())
+    world.ask("me", Ask("one", options=TurnOptions("scripted", 7, 0.0)), Collect())
 
     request = world.llm.requests[-1]
 
@@ -516,7 +519,7 @@ def test_options_of_a_turn_reach_the_model_and_zero_is_a_temperature(world: Worl
 
 
 def test_options_are_stored_with_the_question(world: World) -> None:
-    turn = world.turns.begin("me", Ask("one", options=TurnOptions(None, 7, 0.0)))
+    turn = world.questions.begin("me", Ask("one", options=TurnOptions(None, 7, 0.0)))
 
     stored = world.conversations.message(turn.conversation, turn.question.id)
 
@@ -528,7 +531,7 @@ class TestIdempotencyKey:
 
     def keyed(self, world: World, message: str, key: str = "k1", conversation_id: str = "") -> tuple[str, str]:
         wish = world.claims.wish("me", key, message + conversation_id)
-        answered = world.turns.ask("me", Ask(message, conversation_id), Collect(), wish)
+        answered = world.ask("me", Ask(message, conversation_id), Collect(), wish)
         return answered.conversation_id, answered.answer.content
 
     def test_second_request_gets_the_first_ones_answer(self, world: World) -> None:
@@ -547,7 +550,7 @@ class TestIdempotencyKey:
         self.keyed(world, "one")
         wish = world.claims.wish("you", "k1", "another")
 
-        assert world.turns.ask("you", Ask("another"), Collect(), wish).answer.content == "Hello there."
+        assert world.ask("you", Ask("another"), Collect(), wish).answer.content == "Hello there."
 
     def test_running_turn_says_so(self, world: World) -> None:
         world.llm.acts = [lambda request: [self.keyed(world, "one")]]  # type: ignore[list-item]
@@ -648,23 +651,23 @@ def test_branch_whose_beginning_has_expired_can_be_left_and_found_again() -> Non
 
 @pytest.mark.parametrize("note", ["", "I live in Bonn."])
 def test_rename_during_a_turn_is_not_undone_by_it(world: World, note: str) -> None:
-    conversation_id = world.turns.open_conversation(Conversation(SOME_ID, "me"), note).id
-    turn = world.turns.begin("me", Ask("two", conversation_id))
+    conversation_id = world.questions.open_conversation(Conversation(SOME_ID, "me"), note).id
+    turn = world.questions.begin("me", Ask("two", conversation_id))
     world.conversations.rename(world.conversations.header("me", conversation_id), "Mine")
 
-    world.turns.run_turn(turn, Collect())
+    world.engine.run_turn(turn, Collect())
 
     assert world.conversations.header("me", conversation_id).title == "Mine"
 
 
 def test_turn_can_be_run_from_what_is_stored(world: World) -> None:
-    begun = world.turns.begin("me", Ask("one"))
+    begun = world.questions.begin("me", Ask("one"))
     expired = replace(begun.question, lease_until_ms=0)
     world.store.update(
         f"C#me#{begun.conversation.id}", f"M#{begun.question.id}", set={"lease_until_ms": expired.lease_until_ms}
     )
 
-    taken = world.turns.take_up("me", begun.conversation.id, begun.question.id)
+    taken = world.questions.take_up("me", begun.conversation.id, begun.question.id)
 
     assert not isinstance(taken, Message)
-    assert world.turns.run_turn(taken, Collect()).content == "Hello there."  # type: ignore[arg-type]
+    assert world.engine.run_turn(taken, Collect()).content == "Hello there."  # type: ignore[arg-type]

@@ -1,0 +1,65 @@
+"""The workers of turns in the background: which of them are in this process, and which are lost."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from chalicelib.chat.events import TurnLog
+from chalicelib.chat.questions import SKEW_S, START_S
+from chalicelib.chat.recorder import PACE, Pace, Recorder
+from chalicelib.records import Conversation, Message
+from chalicelib.store import Store
+from chalicelib.vault import Vault
+
+SILENCE_S = 12.0
+"""A worker that gave no sign for so long is dead: it gives one every few seconds (recorder.Pace)."""
+
+Run = tuple[str, str, int]
+
+
+class Runs:
+    """The runs of turns, over a store and a vault. A run is one attempt to answer: see chat.events."""
+
+    def __init__(self, store: Store, vault: Vault, now: Callable[[], float] = time.time, pace: Pace = PACE) -> None:
+        self._store = store
+        self._vault = vault
+        self._now = now
+        self._pace = pace
+        self._here: dict[Run, Recorder] = {}
+
+    def log(self, conversation: Conversation, turn_id: str) -> TurnLog:
+        pk = f"E#{conversation.owner}#{conversation.id}#{turn_id}"
+        box = self._vault.open_box(conversation.owner, pk, conversation.wrapped_key)
+        return TurnLog(self._store, box, self._now)
+
+    @contextmanager
+    def recording(self, conversation: Conversation, question: Message) -> Iterator[Recorder | None]:
+        """Take the run that a question waits for, and yield what records it; None when another worker has taken it."""
+        recorder = Recorder(self.log(conversation, question.id), question.lease_until_ms, self._pace)
+        if not recorder.begin():
+            yield None
+            return
+        run = _run(conversation, question)
+        self._here[run] = recorder
+        try:
+            with recorder:
+                yield recorder
+        finally:
+            del self._here[run]
+
+    def here(self, conversation: Conversation, question: Message) -> Recorder | None:
+        """Return what records a question's run, if its worker is in this process."""
+        return self._here.get(_run(conversation, question))
+
+    def is_here(self, conversation: Conversation, question: Message) -> bool:
+        return self.here(conversation, question) is not None
+
+    def is_lost(self, conversation: Conversation, question: Message, begun_ms: int) -> bool:
+        """Whether the worker of a run that began at that time (Unix ms) is dead, or never came."""
+        sign_ms = self.log(conversation, question.id).last_sign_ms(question.lease_until_ms)
+        age_s = self._now() - (sign_ms or begun_ms) / 1000
+        return not -SKEW_S <= age_s <= (SILENCE_S if sign_ms else START_S)
+
+
+def _run(conversation: Conversation, question: Message) -> Run:
+    return conversation.id, question.id, question.lease_until_ms

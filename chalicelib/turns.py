@@ -1,0 +1,122 @@
+"""Turns as requests ask for them: answered in the request, or by a worker, whose work is here too."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from chalicelib import logs, wire
+from chalicelib.chat.idempotency import Claims
+from chalicelib.chat.questions import Again, Answered, Ask, Questions
+from chalicelib.chat.recorder import Recorder
+from chalicelib.chat.runs import Runs
+from chalicelib.chat.turn import Collect, TurnEngine
+from chalicelib.conversations import Conversations
+from chalicelib.errors import InternalError, NotFound, PaiError, TurnRunning, Unavailable
+from chalicelib.http import Reply, Request
+from chalicelib.platform import Jobs
+from chalicelib.records import Message, Principal, Turn
+
+WORKER = "worker"
+"""The job that answers turns in the background, and names conversations."""
+
+
+class Turns:
+    """Answers requests about turns, and does the work of those in the background."""
+
+    def __init__(
+        self,
+        questions: Questions,
+        engine: TurnEngine,
+        conversations: Conversations,
+        claims: Claims,
+        runs: Runs,
+        jobs: Callable[[], Jobs],
+    ) -> None:
+        self._questions = questions
+        self._engine = engine
+        self._conversations = conversations
+        self._claims = claims
+        self._runs = runs
+        self._jobs = jobs
+
+    # Asking
+
+    def ask(self, request: Request) -> Reply:
+        """Answer a request to /chat, or have it answered by a worker if it prefers so."""
+        return self._prepared(request, wire.ask(request))
+
+    def regenerate(self, request: Request, conversation_id: str) -> Reply:
+        """Answer a question again."""
+        return self._prepared(request, wire.again(request, conversation_id))
+
+    def _prepared(self, request: Request, ask: Ask | Again) -> Reply:
+        key = request.headers.get("idempotency-key")
+        wish = self._claims.wish(request.owner, key, wire.idempotency_body(request)) if key is not None else None
+        try:
+            turn = self._questions.prepare(request.owner, ask, wish)
+        except TurnRunning as running:
+            if not ask.background or wish is None or "turn_id" not in running.details:
+                raise
+            return wire.accepted(running.details, request.route)
+        if isinstance(turn, Answered):
+            return wire.answered(turn)
+        return self._handed_over(turn, request.route) if ask.background else self._answered_now(turn)
+
+    def _answered_now(self, turn: Turn) -> Reply:
+        answer = self._engine.run_turn(turn, Collect())
+        if self._engine.wants_title(turn):
+            with suppress(Unavailable):
+                self._jobs().start(WORKER, _job("title", turn))
+        return wire.answered(Answered(turn.conversation.id, answer))
+
+    def _handed_over(self, turn: Turn, route: str) -> Reply:
+        try:
+            self._jobs().start(WORKER, _job("turn", turn))
+        except PaiError as error:
+            self._engine.fail(turn, error)
+            raise
+        return wire.accepted(wire.turn_ids(turn.conversation.id, turn.question), route)
+
+    # Working
+
+    def work(self, job: Mapping[str, Any]) -> None:
+        """Do a job that was started here or in another process, unless nobody wants it any more."""
+        ids, key_id = (job["owner"], job["conversation_id"], job["turn_id"]), job["key_id"]
+        with suppress(NotFound):
+            if job["do"] == "title":
+                self._engine.name(Principal(job["owner"], key_id), *self._conversations.exchange(*ids))
+            elif turn := self._questions.of_run(*ids, job["run"], key_id):
+                self._answer(turn)
+
+    def _answer(self, turn: Turn) -> None:
+        with self._runs.recording(turn.conversation, turn.question) as recorder:
+            if recorder is None:
+                return
+            answer = self._recorded(turn, recorder)
+        if answer and self._engine.wants_title(turn):
+            self._engine.name(turn.who, turn.conversation, turn.question, answer)
+
+    def _recorded(self, turn: Turn, recorder: Recorder) -> Message | None:
+        try:
+            answer = self._engine.run_turn(turn, recorder)
+        except PaiError as error:
+            recorder.failed(error)
+            return None
+        except Exception as defect:
+            recorder.failed(InternalError("PAI made a mistake while answering. The question is kept; ask it again."))
+            raise defect
+        recorder.done()
+        logs.turn_done({"turn_id": turn.question.id, "key_id": turn.key_id, **wire.log_of(answer)})
+        return answer
+
+
+def _job(what: str, turn: Turn) -> dict[str, object]:
+    """Return the payload of a job: ids only, as nothing that was said may stand in a queue."""
+    return {
+        "do": what,
+        "owner": turn.conversation.owner,
+        "key_id": turn.key_id,
+        "conversation_id": turn.conversation.id,
+        "turn_id": turn.question.id,
+        "run": turn.question.lease_until_ms,
+    }
