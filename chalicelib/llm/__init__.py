@@ -47,7 +47,7 @@ class JsonForm:
 
 @dataclass(frozen=True)
 class Said:
-    """One message as the model sees it: the user's may have the results of tools, before its text; an answer, calls of tools."""
+    """One message as the model sees it: a user's may have results of tools, before its text; an answer may have calls."""
 
     role: Role
     text: str
@@ -78,12 +78,24 @@ class Request:
     top_p: float | None = None
 
     @property
+    def wants(self) -> Sequence[str]:
+        """The fields of what not every backend has a way to do. One that only takes words refuses them all."""
+        has_called = any(said.tool_calls or said.tool_results for said in self.messages)
+        wanted = {
+            "tools": has_called or (self.tools and self.tool_choice != "none"),
+            "response_format": self.json_form,
+            "stop": self.stop,
+        }
+        return [field for field, value in wanted.items() if value]
+
+    @property
     def texts(self) -> Iterator[str]:
         """All that the model reads, for counting it and for seeing it repeated."""
         yield self.system
         for said in self.messages:
             yield said.text
-            yield from (call.arguments for call in said.tool_calls)
+            for call in said.tool_calls:
+                yield from (call.name, call.arguments)
             yield from (result.text for result in said.tool_results)
         for tool in self.tools:
             yield from (tool.name, tool.description, json.dumps(tool.parameters))
@@ -93,7 +105,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Text:
-    """The next words of the answer; never empty."""
+    """The next words of the answer. None at all are a sign of life, at which the caller may leave."""
 
     text: str
 
@@ -111,7 +123,9 @@ Event = Text | ToolCall | Finish
 
 
 class LLM(Protocol):
-    """A language model. Every failure is a `ModelError`, `BadRequest` (`UnknownModel`), `ContextTooLong` or `GuardrailIntervened`.
+    """A language model.
+
+    Every failure is a `ModelError`, `BadRequest` (such as `UnknownModel`), `ContextTooLong` or `GuardrailIntervened`.
 
     A stream that has not ended after `timeout_s` fails within a moment, however much has come: the caller keeps what it has.
 

@@ -1,11 +1,14 @@
 """llama.cpp in this process: a model loaded once, answering a few requests at a time, each of which can be stopped."""
 
 import atexit
+import mmap
 import os
 import platform
 import queue
+import struct
 import threading
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +23,12 @@ PROMPT_CACHE_MIB = 512
 """Memory for the prompts of conversations that gave their slot to another one (the engine's own default is 8 GB)."""
 LAST_BATCH_S = 10.0
 """How long stopped answers may take to stop."""
+HEAD_BYTES = 128_000_000
+"""Within so many bytes of a GGUF file are its key-value pairs, the vocabulary and the chat template among them."""
+
+# A key, the number 8 for a string, and the string's length: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+_TEMPLATE = b"tokenizer.chat_template" + struct.pack("<I", 8)
+_TEMPLATE_FOR_TOOLS = b"tokenizer.chat_template.tool_use"
 
 Chunk = Mapping[str, Any]
 """One `chat.completion.chunk` of OpenAI's protocol, or `{"error": …}`."""
@@ -131,6 +140,19 @@ def close_engines() -> None:
     with _loading:
         while _engines:
             _engines.popitem()[1].close()
+
+
+@cache
+def knows_tools(path: Path) -> bool:
+    """Whether a model's chat template has a place for tools. Without one the engine leaves them out, and says nothing."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find(_TEMPLATE_FOR_TOOLS, 0, HEAD_BYTES) >= 0:
+            return True
+        at = content.find(_TEMPLATE, 0, HEAD_BYTES) + len(_TEMPLATE)
+        if at < len(_TEMPLATE):
+            return False
+        (size,) = struct.unpack_from("<Q", content, at)
+        return b"tools" in content[at + 8 : at + 8 + size]
 
 
 def usable_cores() -> int:

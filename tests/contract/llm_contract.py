@@ -3,14 +3,20 @@
 `long_task` must call for more than ten tokens of answer. Real models say what they like, so no test looks for certain words.
 """
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
-from chalicelib.errors import ContextTooLong, UnknownModel
-from chalicelib.llm import LLM, Event, Finish, Request, Said, Text
+from chalicelib.errors import BadRequest, ContextTooLong, UnknownModel
+from chalicelib.llm import LLM, Event, Finish, JsonForm, Request, Said, Text, Tool, ToolCall, ToolResult
 
+CITY = {"type": "object", "properties": {"city": {"type": "string", "enum": ["Bern", "Rome"]}}, "required": ["city"]}
+WEATHER = Tool("weather", "The weather in a city.", CITY)
+CLOCK = Tool("clock", "The time in a city.", CITY)
+CALL = ToolCall("call_7", "weather", '{"city": "Bern"}')
 GREETING = Request([Said("user", "Say hello to the world, please.")], max_tokens=16, temperature=0.0, timeout_s=60)
 
 
@@ -18,6 +24,11 @@ def asked(*texts: str, system: str = "", max_tokens: int = 16, model: str | None
     """Return a request of these messages, the user's first."""
     messages = [Said("assistant" if number % 2 else "user", text) for number, text in enumerate(texts)]
     return Request(messages, system=system, max_tokens=max_tokens, model=model, temperature=0.0, timeout_s=60)
+
+
+def with_tools(tool_choice: str, *messages: Said) -> Request:
+    said = messages or (Said("user", "What is the weather in Bern?"),)
+    return Request(said, tools=(WEATHER, CLOCK), tool_choice=tool_choice, max_tokens=100, temperature=0.0)
 
 
 def text_of(events: Sequence[Event]) -> str:
@@ -30,18 +41,83 @@ def finish_of(events: Sequence[Event]) -> Finish:
     return finish
 
 
-class LLMContract:
-    long_task = "Count in words: one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+def calls_of(events: Sequence[Event]) -> list[ToolCall]:
+    return [event for event in events if isinstance(event, ToolCall)]
+
+
+class ToolsContract:
+    """What must come of a request with tools. `refuses` are the fields that the backend has no way to do."""
+
+    refuses: frozenset[str] = frozenset()
 
     @pytest.fixture
     def llm(self) -> LLM:
         raise NotImplementedError("each backend's tests say how to make one")
 
+    def answer(self, llm: LLM, request: Request, field: str) -> list[Event]:
+        """Return the answer to a request that needs this field; skip the rest of a test that the backend refuses for it."""
+        if field not in self.refuses:
+            return [event for event in llm.stream(request) if event != Text("")]  # signs of life are no part of it
+        with pytest.raises(BadRequest) as refused:
+            list(llm.stream(request))
+        assert refused.value.field == field
+        pytest.skip(f"this model refuses {field}, and says so")
+
+    @pytest.mark.parametrize(("choice", "names"), [("clock", {"clock"}), ("required", {"weather", "clock"})])
+    def test_a_tool_that_must_be_called_is_called_and_nothing_is_said(self, llm: LLM, choice: str, names: set[str]) -> None:
+        *calls, finish = self.answer(llm, with_tools(choice), "tools")
+
+        assert calls
+        for call in calls:
+            assert isinstance(call, ToolCall)
+            assert call.id
+            assert call.name in names
+            assert isinstance(json.loads(call.arguments), dict)
+        assert finish_of([finish]).stop_reason == "tool_use"
+
+    def test_a_tool_that_may_be_called_is_called_or_the_answer_is_in_words(self, llm: LLM) -> None:
+        events = self.answer(llm, with_tools("auto"), "tools")
+
+        assert {call.name for call in calls_of(events)} <= {"weather", "clock"}
+        assert calls_of(events) or text_of(events)
+        assert bool(calls_of(events)) == (finish_of(events).stop_reason == "tool_use")
+
+    def test_a_tool_that_may_not_be_called_is_not(self, llm: LLM) -> None:
+        events = list(llm.stream(with_tools("none")))
+
+        assert text_of(events)
+        assert calls_of(events) == []
+
+    @pytest.mark.parametrize("choice", ["auto", "none"])
+    def test_what_a_tool_gave_is_part_of_the_question(self, llm: LLM, choice: str) -> None:
+        question = Said("user", "What is the weather in Bern?")
+        results = (ToolResult(CALL.id, "It is sunny, at 20 degrees, with light winds from the north, and dry."),)
+
+        alone = finish_of(self.answer(llm, with_tools(choice, question), "tools" if choice == "auto" else ""))
+        events = self.answer(
+            llm, with_tools(choice, question, Said("assistant", "", (CALL,)), Said("user", "", (), results)), "tools"
+        )
+
+        assert _read_tokens(finish_of(events)) > _read_tokens(alone)
+
+    def test_words_may_come_with_a_call_and_with_its_result(self, llm: LLM) -> None:
+        called = Said("assistant", "I shall look.", (CALL,))
+        told = Said("user", "Say it in one word.", (), (ToolResult(CALL.id, ""),))
+
+        assert finish_of(self.answer(llm, with_tools("auto", Said("user", "The weather?"), called, told), "tools"))
+
+
+class LLMContract(ToolsContract):
+    keeps_schemas = False
+    """Whether the model can be held to a schema: who only repeats what was said can't."""
+    long_task = "Count in words: one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+
     def test_an_answer_is_pieces_of_text_and_one_finish_at_the_end(self, llm: LLM) -> None:
         *pieces, finish = llm.stream(GREETING)
 
         assert pieces
-        assert all(isinstance(piece, Text) and piece.text for piece in pieces)
+        assert all(isinstance(piece, Text) for piece in pieces)
+        assert text_of(pieces)
         assert isinstance(finish, Finish)
 
     def test_the_finish_counts_tokens_and_names_the_model_that_answered(self, llm: LLM) -> None:
@@ -130,6 +206,41 @@ class LLMContract:
         except ContextTooLong:
             return
         assert finish_of(answer)
+
+    def test_an_answer_in_json_is_an_object(self, llm: LLM) -> None:
+        request = replace(asked("Ada is 36 years old. Who is it?", max_tokens=200), json_form=JsonForm())
+
+        events = self.answer(llm, request, "response_format")
+
+        assert isinstance(json.loads(text_of(events)), dict)
+        assert finish_of(events).stop_reason == "end"
+
+    def test_an_answer_in_json_has_the_form_that_was_asked_for(self, llm: LLM) -> None:
+        properties = {"name": {"type": "string", "enum": ["Ada", "Bob"]}, "age": {"type": "integer"}}
+        schema = {"type": "object", "properties": properties, "required": ["name", "age"], "additionalProperties": False}
+        request = replace(asked("Ada is 36 years old. Who is it?", max_tokens=200), json_form=JsonForm(schema, "person"))
+
+        events = self.answer(llm, request, "response_format")
+
+        answer = json.loads(text_of(events))
+        assert isinstance(answer, dict)
+        assert calls_of(events) == []
+        assert finish_of(events).stop_reason == "end"
+        if self.keeps_schemas:
+            assert answer.keys() == {"name", "age"}
+            assert isinstance(answer["age"], int)
+
+    def test_an_answer_ends_before_a_stop_text_and_without_it(self, llm: LLM) -> None:
+        whole = text_of(list(llm.stream(asked(self.long_task))))
+        stop = whole.split()[4]
+
+        events = self.answer(llm, replace(asked(self.long_task), stop=("no such text", stop)), "stop")
+
+        assert text_of(events) == whole.partition(stop)[0]
+        assert finish_of(events).stop_reason in ("stop_sequence", "end")
+
+    def test_an_answer_of_the_likeliest_words_only_is_an_answer(self, llm: LLM) -> None:
+        assert text_of(list(llm.stream(replace(GREETING, temperature=None, top_p=0.1))))
 
 
 def _read_tokens(finish: Finish) -> int:

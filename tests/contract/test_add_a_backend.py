@@ -38,13 +38,15 @@ def program(module: str, command: str, monkeypatch: pytest.MonkeyPatch) -> LLM:
 
 
 class TestThePageS(LLMContract):
+    refuses = frozenset({"tools", "response_format", "stop"})
+
     @pytest.fixture
     def llm(self, module: str, monkeypatch: pytest.MonkeyPatch) -> LLM:
         return program(module, "cat", monkeypatch)
 
 
-def test_backend_on_the_page_is_no_longer_than_60_lines() -> None:
-    assert len(CODE[0].splitlines()) <= 60
+def test_backend_on_the_page_is_no_longer_than_62_lines() -> None:
+    assert len(CODE[0].splitlines()) <= 62
 
 
 def test_suite_on_the_page_is_this_one() -> None:

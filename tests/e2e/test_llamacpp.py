@@ -1,25 +1,30 @@
 """The real engine with the small model: what it promises beyond the contract of language models."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
-from chalicelib.errors import ContextTooLong, ModelInterrupted, ModelRejected, ModelThrottled, ModelTimeout
-from chalicelib.llm import Request, Said
-from chalicelib.settings import Settings
+from chalicelib.errors import BadRequest, ContextTooLong, ModelInterrupted, ModelRejected, ModelThrottled, ModelTimeout
+from chalicelib.llm import JsonForm, Request, Said, Text, Tool, ToolCall, ToolResult
+from chalicelib.settings import Settings, read_settings
+from pai.local.catalogue import find, installed, models_folder
 from pai.local.engine import SLOTS, engine_for
 from pai.local.llamacpp import LlamaCpp
-from tests.contract.llm_contract import finish_of, text_of
+from tests.contract.llm_contract import ToolsContract, calls_of, finish_of, text_of, with_tools
 from tests.local_model import HOW_TO_GET_IT, NAME, small_model_path
 
 pytestmark = pytest.mark.skipif(small_model_path() is None, reason=HOW_TO_GET_IT)
 
+BIG, MODELS = "qwen2.5-coder-1.5b", models_folder(read_settings())
 CONTEXT_TOKENS = 512
 FACTS = "Remember these facts. " + " ".join(f"Box {number} is blue." for number in range(18))
 
@@ -61,6 +66,18 @@ class TestStopping:
         for number in range(SLOTS):
             with pytest.raises(ModelTimeout, match="took too long"):
                 next(llm.stream(ask(f"{number}. {FACTS}", timeout_s=0.05)))
+
+        assert finish_of(list(llm.stream(ask("Hello.", timeout_s=10))))
+
+    def test_who_waits_for_a_place_can_leave(self, llm: LlamaCpp) -> None:
+        answers = [llm.stream(endless()) for _ in range(SLOTS)]
+        for answer in answers:
+            next(answer)
+        waiting = llm.stream(ask("Hello.", timeout_s=30))
+
+        assert next(waiting) == Text("")
+        for answer in (waiting, *answers):
+            answer.close()
 
         assert finish_of(list(llm.stream(ask("Hello.", timeout_s=10))))
 
@@ -157,6 +174,102 @@ class TestLoading:
         with pytest.raises(ModelInterrupted):
             list(answer)
         assert finish_of(list(llm.stream(ask("Hello."))))
+
+
+@pytest.fixture(scope="module")
+def model_with_tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yield the small model's file with a chat template that knows tools in place of its own, to the byte."""
+    content = Path(str(small_model_path())).read_bytes()
+    start = content.index(b"{% for message in messages %}")
+    end = content.index(b"{% endif %}", content.index(b"add_generation_prompt", start)) + len(b"{% endif %}")
+    path = tmp_path_factory.mktemp("models") / "tools.gguf"
+    path.write_bytes(content[:start] + TEMPLATE_WITH_TOOLS.ljust(end - start).encode() + content[end:])
+    yield path
+    path.unlink()
+
+
+TEMPLATE_WITH_TOOLS = (
+    "{% if tools %}<|im_start|>system\n{% for t in tools %}{{ t|tojson }}{% endfor %}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}"
+    "{% for c in m.tool_calls %}<tool_call>{{ c.function|tojson }}</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+class TestTools(ToolsContract):
+    """A model that was not made for tools, told of them: what it says is chance, but the form of it is not."""
+
+    @pytest.fixture
+    def llm(self, model_with_tools: Path) -> LlamaCpp:
+        return LlamaCpp(settings(model=str(model_with_tools)))
+
+    def test_a_call_that_must_be_made_keeps_to_the_tool_s_schema(self, llm: LlamaCpp) -> None:
+        [call] = calls_of(list(llm.stream(with_tools("clock"))))
+
+        assert json.loads(call.arguments)["city"] in ("Bern", "Rome")
+
+    def test_half_a_call_is_none(self, llm: LlamaCpp) -> None:
+        [finish] = llm.stream(replace(with_tools("clock"), max_tokens=5))
+
+        assert finish_of([finish]).stop_reason == "max_tokens"
+
+    def test_an_answer_in_json_may_be_a_call_instead(self, llm: LlamaCpp) -> None:
+        schema = {"type": "object", "properties": {"sky": {"type": "string", "enum": ["blue"]}}, "required": ["sky"]}
+
+        events = list(llm.stream(replace(with_tools("auto"), json_form=JsonForm(schema))))
+
+        assert calls_of(events) or json.loads(text_of(events))["sky"] == "blue"
+
+    def test_a_schema_that_is_none_is_refused_by_the_name_of_its_field(self, llm: LlamaCpp) -> None:
+        wrong = {"type": "nonsense"}
+        for request, field in (
+            (replace(with_tools("required"), tools=(Tool("odd", "", wrong),)), "tools"),
+            (replace(ask("Hello."), json_form=JsonForm(wrong)), "response_format"),
+        ):
+            with pytest.raises(BadRequest) as refused:
+                list(llm.stream(request))
+            assert refused.value.field == field
+
+    def test_a_tool_that_there_is_not_can_not_be_chosen(self, llm: LlamaCpp) -> None:
+        with pytest.raises(BadRequest, match="tool_choice"):
+            list(llm.stream(with_tools("oven")))
+
+    def test_arguments_that_nobody_can_read_are_refused(self, llm: LlamaCpp) -> None:
+        conversation = (Said("user", "?"), Said("assistant", "", (ToolCall("1", "clock", "{"),)))
+
+        with pytest.raises(BadRequest, match="messages"):
+            list(llm.stream(with_tools("auto", *conversation, Said("user", "", (), (ToolResult("1", "noon"),)))))
+
+
+@pytest.fixture(scope="module")
+def big() -> Iterator[LlamaCpp]:
+    llm = LlamaCpp(Settings(model=BIG, models_home=str(MODELS), context_tokens=1024))
+    yield llm
+    llm.close()
+
+
+@pytest.mark.skipif(installed(find(BIG), MODELS) is None, reason=f"{BIG} is not on this machine")
+class TestTheModelThatPeopleUse:
+    """What Qwen2.5-Coder does with tools, which it was told of in another form than it writes."""
+
+    def test_calls_a_tool_and_answers_in_words_once_it_has_the_result(self, big: LlamaCpp) -> None:
+        question = Said("user", "What is the weather in Bern?")
+        called = list(big.stream(with_tools("auto", question)))
+        [call] = calls_of(called)
+        result = ToolResult(call.id, "hail, 3 degrees")
+
+        answer = list(
+            big.stream(with_tools("auto", question, Said("assistant", "", (call,)), Said("user", "", (), (result,))))
+        )
+
+        assert (call.name, json.loads(call.arguments)) == ("weather", {"city": "Bern"})
+        assert text_of(called) == ""
+        assert finish_of(called).stop_reason == "tool_use"
+        assert "hail" in text_of(answer)
+        assert finish_of(answer).stop_reason == "end"
+
+    def test_answers_in_words_what_no_tool_is_for(self, big: LlamaCpp) -> None:
+        assert "onjour" in text_of(list(big.stream(with_tools("auto", Said("user", "Say hello in French.")))))
 
 
 PROGRAM = """

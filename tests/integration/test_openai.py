@@ -5,10 +5,12 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from chalicelib.errors import (
+    BadRequest,
     ContextTooLong,
     GuardrailIntervened,
     Misconfigured,
@@ -23,12 +25,24 @@ from chalicelib.errors import (
     PaiError,
     UnknownModel,
 )
-from chalicelib.llm import LLM, Event, Finish, Request, Said, Text
+from chalicelib.llm import LLM, Event, Finish, JsonForm, Request, Said, Text, Tool, ToolCall, ToolResult
 from chalicelib.llm.openai import build
 from chalicelib.records import Usage
 from chalicelib.settings import Settings
 from tests.contract.llm_contract import finish_of, text_of
-from tests.standins.openai import DONE, Act, OpenAIStandin, Refuse, Stream, delta, error, event, openai_standin, usage
+from tests.standins.openai import (
+    DONE,
+    Act,
+    OpenAIStandin,
+    Refuse,
+    Stream,
+    call_delta,
+    delta,
+    error,
+    event,
+    openai_standin,
+    usage,
+)
 
 SECRET = "Bartholomew likes carrots"
 ASK = Request([Said("user", f"{SECRET}, remember that.")], system="Be brief.", max_tokens=9, timeout_s=5)
@@ -188,6 +202,185 @@ class TestWhatComesBack:
 
     def test_answer_that_says_why_it_ended_is_whole_without_the_closing_mark(self, standin: OpenAIStandin) -> None:
         assert text_of(answer(standin, Stream(HELLO[:-1]))) == "Hello"
+
+
+QUESTION, CALL = Said("user", "What is the weather?"), ToolCall("call_7", "weather", '{"city": "Bern"}')
+OPEN = {"type": "object", "properties": {"city": {"type": "string"}}}
+CLOSED = {**OPEN, "required": ["city"], "additionalProperties": False}
+WEATHER = Tool("weather", "The weather in a city.", OPEN)
+REFUSED = [  # what servers really say
+    ("tools", "registry.ollama.ai/library/gemma:2b does not support tools"),
+    ("tools", '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'),
+    ("tools", 'No endpoints found that support tool use. Try disabling "weather".'),
+    ("response_format", "'response_format' of type 'json_schema' is not supported with this model."),
+    ("response_format", "This response_format type is unavailable now"),
+    ("stop", "Unsupported parameter: 'stop' is not supported with this model."),
+]
+FULL = Request([QUESTION], tools=(WEATHER,), json_form=JsonForm(CLOSED, "town"), stop=("END",), top_p=0.5)
+
+
+class TestTools:
+    def test_all_of_a_request_goes_out_as_the_protocol_has_it(self, standin: OpenAIStandin) -> None:
+        conversation = [
+            QUESTION,
+            Said("assistant", "I look.", (CALL,)),
+            Said("user", "And now?", (), (ToolResult("call_7", "Sun."),)),
+        ]
+        request = replace(FULL, messages=conversation, tool_choice="weather")
+
+        answer(standin, Stream(HELLO), request)
+
+        body, function = standin.seen[-1].body, {"name": "weather", "arguments": '{"city": "Bern"}'}
+        assert body["messages"] == [
+            {"role": "user", "content": "What is the weather?"},
+            {
+                "role": "assistant",
+                "content": "I look.",
+                "tool_calls": [{"id": "call_7", "type": "function", "function": function}],
+            },
+            {"role": "tool", "tool_call_id": "call_7", "content": "Sun."},
+            {"role": "user", "content": "And now?"},
+        ]
+        described = {"name": "weather", "description": "The weather in a city.", "parameters": OPEN}
+        assert body["tools"] == [{"type": "function", "function": described}]
+        assert body["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
+        form = {"name": "town", "schema": CLOSED, "strict": True}
+        assert body["response_format"] == {"type": "json_schema", "json_schema": form}
+        assert (body["stop"], body["top_p"]) == (["END"], 0.5)
+
+    def test_results_that_nobody_says_anything_to_are_the_last_message(self, standin: OpenAIStandin) -> None:
+        conversation = [QUESTION, Said("assistant", "", (CALL,)), Said("user", "", (), (ToolResult("call_7", "Sun."),))]
+
+        answer(standin, Stream(HELLO), Request(conversation))
+
+        assert [message["role"] for message in standin.seen[-1].body["messages"]] == ["user", "assistant", "tool"]
+        assert standin.seen[-1].body["messages"][1]["content"] is None
+
+    @pytest.mark.parametrize("choice", ["none", "required"])
+    def test_a_choice_that_is_none_of_a_tool_goes_out_as_a_word(self, standin: OpenAIStandin, choice: str) -> None:
+        answer(standin, Stream(HELLO), replace(FULL, tool_choice=choice))
+
+        assert standin.seen[-1].body["tool_choice"] == choice
+
+    def test_a_schema_that_leaves_members_open_is_not_called_strict(self, standin: OpenAIStandin) -> None:
+        nested = {**CLOSED, "properties": {"city": {"anyOf": [{"type": "null"}, OPEN]}}}
+        for schema in (OPEN, nested):
+            answer(standin, Stream(HELLO), replace(FULL, json_form=JsonForm(schema)))
+
+            assert "strict" not in standin.seen[-1].body["response_format"]["json_schema"]
+
+    def test_a_schema_that_strictness_does_not_know_is_asked_for_without_it(self, standin: OpenAIStandin) -> None:
+        sentence = "Invalid schema for response_format 'town': 'format' is not permitted."
+        standin.acts = [Refuse(400, error("invalid", sentence, param="response_format")), Stream(HELLO)]
+
+        assert text_of(list(llm_of(standin, model="standin-large").stream(FULL))) == "Hello"
+        assert ["strict" in seen.body["response_format"]["json_schema"] for seen in standin.seen] == [True, False]
+
+    @pytest.mark.parametrize(("question", "asks"), [("Who?", True), ("Who? Answer in JSON.", False)])
+    def test_json_is_asked_for_in_words_too_unless_somebody_did(
+        self, standin: OpenAIStandin, question: str, asks: bool
+    ) -> None:
+        request = Request([Said("user", question)], system="Be brief.", json_form=JsonForm())
+
+        list(llm_of(standin, model="standin-large").stream(request))
+
+        assert ("JSON object" in standin.seen[-1].body["messages"][0]["content"]) is asks
+        assert standin.seen[-1].body["messages"][0]["content"].startswith("Be brief.")
+
+    def test_calls_come_in_pieces_and_go_out_whole(self, standin: OpenAIStandin) -> None:
+        pieces = [
+            delta("I look."),
+            call_delta(0, id="a", name="weather"),
+            call_delta(0, '{"city": '),
+            call_delta(0, '"Bern"}'),
+            call_delta(1, id="b", name="clock"),
+            delta("", "tool_calls"),
+            usage(7, 2),
+        ]
+
+        events = answer(standin, Stream([*map(event, pieces), DONE]))
+
+        assert events == [
+            Text("I look."),
+            ToolCall("a", "weather", '{"city": "Bern"}'),
+            ToolCall("b", "clock", "{}"),
+            Finish(Usage(7, 2), "tool_use", "standin-large"),
+        ]
+
+    def test_calls_that_a_server_all_numbers_0_and_ends_with_stop_are_told_apart(self, standin: OpenAIStandin) -> None:
+        pieces = [call_delta(0, "{}", id="a", name="weather"), call_delta(0, "{}", id="b", name="clock"), delta("", "stop")]
+
+        *calls, finish = answer(standin, Stream([*map(event, pieces), DONE]))
+
+        assert calls == [ToolCall("a", "weather", "{}"), ToolCall("b", "clock", "{}")]
+        assert finish_of([finish]).stop_reason == "tool_use"
+
+    def test_a_call_without_an_id_gets_one_and_arguments_that_are_no_text_become_one(self, standin: OpenAIStandin) -> None:
+        chunk = call_delta(0, name="weather")
+        chunk["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"] = {"city": "Bern"}
+
+        call = answer(standin, Stream([event(chunk), event(delta("", "stop")), DONE]))[0]
+
+        assert isinstance(call, ToolCall)
+        assert call.id
+        assert call.arguments == '{"city": "Bern"}'
+
+    def test_a_call_that_was_cut_short_is_left_out_and_the_end_says_so(self, standin: OpenAIStandin) -> None:
+        pieces = [call_delta(0, '{"city": ', id="a", name="weather"), delta("", "length")]
+
+        [finish] = answer(standin, Stream([*map(event, pieces), DONE]))
+
+        assert finish_of([finish]).stop_reason == "max_tokens"
+
+    @pytest.mark.parametrize("arguments", ['{"city": ', "[1]"])
+    def test_a_call_that_can_not_be_read_breaks_the_answer_off(self, standin: OpenAIStandin, arguments: str) -> None:
+        pieces = [call_delta(0, arguments, id="a", name="weather"), delta("", "tool_calls")]
+
+        assert isinstance(refusal(standin, Stream([*map(event, pieces), DONE])), ModelInterrupted)
+
+    @pytest.mark.parametrize(("field", "sentence"), REFUSED)
+    @pytest.mark.parametrize("status", [400, 404])
+    def test_what_a_server_does_not_take_is_refused_by_its_name_and_never_left_out(
+        self, standin: OpenAIStandin, field: str, sentence: str, status: int
+    ) -> None:
+        standin.acts = [Refuse(status, error("bad_request", f"{sentence} You said: {SECRET}"))] * 2
+
+        with pytest.raises(BadRequest) as refused:
+            list(llm_of(standin, model="standin-large").stream(FULL))
+
+        assert refused.value.field == field
+        assert SECRET not in refused.value.message
+
+    @pytest.mark.parametrize(("param", "field"), [("tools[0].function.parameters", "tools"), ("stop", "stop")])
+    def test_what_a_server_names_is_what_it_means(self, standin: OpenAIStandin, param: str, field: str) -> None:
+        standin.acts = [Refuse(400, error("bad", "Something with a response format, tools and a stop.", param=param))]
+
+        with pytest.raises(BadRequest) as refused:
+            list(llm_of(standin, model="standin-large").stream(FULL))
+
+        assert refused.value.field == field
+
+    def test_results_without_their_calls_are_refused_by_name(self, standin: OpenAIStandin) -> None:
+        request = replace(FULL, messages=[Said("user", "", (), (ToolResult("call_7", "Sun."),))])
+
+        with pytest.raises(BadRequest, match="messages"):
+            list(llm_of(standin, model="standin-large").stream(request))
+
+    def test_a_refusal_of_what_was_not_asked_for_is_about_the_model(self, standin: OpenAIStandin) -> None:
+        assert isinstance(refusal(standin, Refuse(400, error("bad", "tools, stop, response_format"))), ModelRejected)
+
+    def test_top_p_is_left_out_where_it_is_refused(self, standin: OpenAIStandin) -> None:
+        standin.refused_members = {"top_p": "Unsupported parameter: 'top_p' is not supported with this model."}
+
+        assert text_of(list(llm_of(standin, model="standin-large").stream(Request([QUESTION], top_p=0.5))))
+
+    def test_tools_and_results_count_where_a_server_does_not(self, standin: OpenAIStandin) -> None:
+        plain, full = (
+            finish_of(answer(standin, Stream([*HELLO[:3], DONE]), request)).usage.input_tokens
+            for request in (Request([QUESTION]), FULL)
+        )
+
+        assert full > plain + 20
 
 
 class TestModels:

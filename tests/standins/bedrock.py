@@ -2,8 +2,9 @@
 embedding models, and the two lists.
 
 Requests are checked against botocore's own service model. Answers are an echo unless scripted: in this process by
-`script()`, from another one by `POST /standin/script`. botocore comes here by AWS_ENDPOINT_URL_BEDROCK_RUNTIME and
-AWS_ENDPOINT_URL_BEDROCK. In a process of its own: `python -m tests.standins.bedrock --port 0`, which prints its address.
+`script()`, from another one by `POST /standin/script`. A tool that must be called is called with `{"echo": …}`.
+botocore comes here by AWS_ENDPOINT_URL_BEDROCK_RUNTIME and AWS_ENDPOINT_URL_BEDROCK. In a process of its own:
+`python -m tests.standins.bedrock --port 0`, which prints its address.
 """
 
 import argparse
@@ -298,8 +299,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _whole(self, members: Json, behaviour: Behaviour) -> Json:
         reply, behaviour = self._answer(members, behaviour)
+        name = forced_tool(members)
+        content = (
+            {"toolUse": {"toolUseId": "tooluse_1", "name": name, "input": json.loads(reply)}} if name else {"text": reply}
+        )
         return {
-            "output": {"message": {"role": "assistant", "content": [{"text": reply}]}},
+            "output": {"message": {"role": "assistant", "content": [content]}},
             "stopReason": behaviour.stop_reason,
             "usage": _usage(members, reply, behaviour),
             "metrics": {"latencyMs": 1},
@@ -352,6 +357,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, members: Json, behaviour: Behaviour) -> tuple[str, Behaviour]:
         """Return the reply, of as many words as it may have tokens, and the behaviour with the reason for its end."""
         said = self.server.standin.answer(_text(members["messages"][-1])) if behaviour.reply is None else behaviour.reply
+        if behaviour.reply is None and (forced_tool(members) or "outputConfig" in members):
+            said = json.dumps({"echo": said})
+        if forced_tool(members):
+            return said, replace(behaviour, stop_reason="tool_use")
+        stops = members.get("inferenceConfig", {}).get("stopSequences", ())
+        if found := [at for at in map(said.find, stops) if at >= 0]:
+            said, behaviour = said[: min(found)], replace(behaviour, stop_reason="stop_sequence")
         words = re.findall(r"\s*\S+\s*$|\s*\S+", said)
         longest = members.get("inferenceConfig", {}).get("maxTokens", len(words))
         if len(words) <= longest:
@@ -401,15 +413,30 @@ def messages_of(members: Json, reply: str, behaviour: Behaviour) -> Iterator[byt
 
 
 def _text(message: Json) -> str:
-    return "".join(block.get("text", "") for block in message["content"])
+    texts = "".join(block.get("text", "") for block in message["content"])
+    results = (block["toolResult"]["content"] for block in message["content"] if "toolResult" in block)
+    return texts or "\n".join(part.get("text", "") for content in results for part in content)
+
+
+def forced_tool(members: Json) -> str:
+    """Return the name of the tool that must be called, empty for none."""
+    config = members.get("toolConfig", {})
+    choice = config.get("toolChoice", {})
+    if "any" in choice:
+        return str(config["tools"][0]["toolSpec"]["name"])
+    return str(choice["tool"]["name"]) if "tool" in choice else ""
 
 
 def _events(members: Json, reply: str, behaviour: Behaviour) -> list[Json]:
     size = max(1, -(-len(reply) // max(1, behaviour.deltas)))
     pieces = [reply[start : start + size] for start in range(0, len(reply), size)]
+    name = forced_tool(members)
+    start: Json = {"toolUse": {"toolUseId": "tooluse_1", "name": name}}
+    deltas: list[Json] = [{"toolUse": {"input": piece}} if name else {"text": piece} for piece in pieces]
     return [
         {"messageStart": {"p": "abcd", "role": "assistant"}},
-        *({"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": piece}, "p": "abcdef"}} for piece in pieces),
+        *([{"contentBlockStart": {"contentBlockIndex": 0, "start": start, "p": "ab"}}] if name else []),
+        *({"contentBlockDelta": {"contentBlockIndex": 0, "delta": delta, "p": "abcdef"}} for delta in deltas),
         {"contentBlockStop": {"contentBlockIndex": 0, "p": "abc"}},
         {"messageStop": {"p": "abcde", "stopReason": behaviour.stop_reason}},
         {"metadata": {"usage": _usage(members, reply, behaviour), "metrics": {"latencyMs": 1}, "p": "ab"}},

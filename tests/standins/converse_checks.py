@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -19,7 +20,8 @@ def problem(members: Mapping[str, Any], shape: Shape | None) -> str | None:
     report = ParamValidator().validate(_with_bytes(members, shape), shape)
     if report.has_errors():
         return f"Malformed input request: {report.generate_report()}, please reformat your input and try again."
-    return next(_constraints(members, shape, ""), None) or next(_conversation_rules(members), None)
+    rules = (_constraints(members, shape, ""), _conversation_rules(members), _tool_rules(members), _form_rules(members))
+    return next((broken for rule in rules for broken in rule), None)
 
 
 def _with_bytes(value: Any, shape: Shape) -> Any:
@@ -92,6 +94,62 @@ def _content_rules(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 yield f"The text field in the ContentBlock object at messages.{i}.content.{j} is blank. Add text, try again."
 
 
+def _tool_rules(members: Mapping[str, Any]) -> Iterator[str]:
+    messages = members.get("messages", [])
+    config = members.get("toolConfig")
+    specs = [tool["toolSpec"] for tool in config["tools"]] if config else []
+    if config is None and any(_of(message, kind) for message in messages for kind in ("toolUse", "toolResult")):
+        yield "The toolConfig field must be defined when using toolUse and toolResult content blocks."
+    for number, spec in enumerate(specs):
+        if spec["inputSchema"]["json"].get("type") != "object":
+            where = f"toolConfig.tools.{number}.toolSpec.inputSchema.json.type"
+            yield f"The value at {where} must be one of the following: object."
+    names = [spec["name"] for spec in specs]
+    if len(set(names)) < len(names):
+        yield "The model returned the following errors: tools: Tool names must be unique."
+    wanted = (config or {}).get("toolChoice", {}).get("tool", {}).get("name")
+    if wanted and wanted not in names:
+        yield f"The model returned the following errors: tool_choice: Tool '{wanted}' not found in provided tools"
+    yield from _exchange_rules(messages)
+
+
+def _exchange_rules(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what is wrong between the calls in an answer and the results in the message after it."""
+    before: list[str] = []
+    for i, message in enumerate(messages):
+        uses, results = _of(message, "toolUse"), _of(message, "toolResult")
+        if (uses and message["role"] == "user") or (results and message["role"] == "assistant"):
+            yield f"messages.{i}: `tool_use` blocks can only be in `assistant` messages, `tool_result` blocks in `user` ones."
+        if not all(isinstance(use["input"], dict) for use in uses):
+            yield f"The format of the value at messages.{i}.content.toolUse.input is invalid. Provide a json object."
+        if len(results) > len(before):
+            where = f"messages.{i}.content"
+            yield f"The number of toolResult blocks at {where} exceeds the number of toolUse blocks of previous turn."
+        if missing := set(before) - {result["toolUseId"] for result in results}:
+            yield f"Expected toolResult blocks at messages.{i}.content for the following Ids: {', '.join(sorted(missing))}"
+        if not all("toolResult" in block for block in message["content"][: len(results)]):
+            yield f"messages.{i}: `tool_result` blocks must stand at the beginning of this message."
+        if not all(block.get("text", "text").strip() for result in results for block in result["content"]):
+            yield f"The text field in the ContentBlock object at messages.{i}.content.toolResult is blank. Add text."
+        before = [use["toolUseId"] for use in uses]
+
+
+def _of(message: Mapping[str, Any], kind: str) -> list[Any]:
+    return [block[kind] for block in message["content"] if kind in block]
+
+
+def _form_rules(members: Mapping[str, Any]) -> Iterator[str]:
+    if not all(stop.strip() for stop in members.get("inferenceConfig", {}).get("stopSequences", ())):
+        yield "The model returned the following errors: stop_sequences: each stop sequence must contain non-whitespace"
+    form = members.get("outputConfig", {}).get("textFormat")
+    if form and json.loads(form["structure"]["jsonSchema"]["schema"]).get("additionalProperties") is not False:
+        yield (
+            "The model returned the following errors: output_config.format.schema: For 'object' type, "
+            "'additionalProperties' must be explicitly set to false"
+        )
+
+
 def _cache_points(members: Mapping[str, Any]) -> int:
-    blocks = [*members.get("system", []), *(block for message in members["messages"] for block in message["content"])]
+    tools = members.get("toolConfig", {}).get("tools", [])
+    blocks = [*tools, *members.get("system", []), *(block for message in members["messages"] for block in message["content"])]
     return sum("cachePoint" in block for block in blocks)

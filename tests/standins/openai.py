@@ -1,6 +1,7 @@
 """A stand-in for a server of OpenAI's protocol, over real HTTP: /models, and /chat/completions with server-sent events.
 
-It says the last message again, word by word, and counts words as tokens. `acts` makes its next answers something else.
+It says the last message again, word by word, and counts words as tokens; as `{"echo": …}` where JSON is asked for. A tool that
+must be called is called with that. `acts` makes its next answers something else.
 """
 
 import json
@@ -101,16 +102,72 @@ class OpenAIStandin:
         return _echo(body)
 
 
-def _echo(body: Json) -> Stream:
-    words = body["messages"][-1]["content"].split(" ")
+def call_delta(index: int, arguments: str = "", *, id: str = "", name: str = "") -> Json:
+    """Return a chunk with a piece of a tool call: the first one of a call has its id and name."""
+    head = {"id": id, "type": "function"} if id else {}
+    call = {"index": index, **head, "function": {**({"name": name} if name else {}), "arguments": arguments}}
+    chunk = delta("")
+    chunk["choices"][0]["delta"] = {"content": None, "tool_calls": [call]}
+    return chunk
+
+
+def wrong(body: Json) -> Refuse | None:
+    """Return the refusal of a request that OpenAI would refuse for its tools or its form."""
+    messages, tools = body["messages"], [tool["function"]["name"] for tool in body.get("tools", ())]
+    choice, form = body.get("tool_choice"), body.get("response_format", {})
+    called = {call["id"] for message in messages for call in message.get("tool_calls") or ()}
+    answered = {message["tool_call_id"] for message in messages if message["role"] == "tool"}
+    if called != answered:
+        return _invalid(
+            "messages", "An assistant message with 'tool_calls' must be followed by tool messages responding to it."
+        )
+    if choice is not None and not tools:
+        return _invalid("tool_choice", "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are.")
+    if isinstance(choice, dict) and choice["function"]["name"] not in tools:
+        return _invalid("tool_choice", "Invalid value for 'tool_choice': no such tool among 'tools'.")
+    if form.get("type") == "json_object" and "json" not in json.dumps(messages).lower():
+        return _invalid("messages", "'messages' must contain the word 'json' in some form, to use 'response_format'.")
+    if not 0 < len(body.get("stop", ["?"])) <= 4:
+        return _invalid("stop", "Invalid 'stop': array too long. Expected an array with maximum length 4.")
+    return None
+
+
+def _invalid(param: str, sentence: str) -> Refuse:
+    return Refuse(400, {"error": {"message": sentence, "type": "invalid_request_error", "param": param, "code": None}})
+
+
+def _echo(body: Json) -> Refuse | Stream:
+    if refusal := wrong(body):
+        return refusal
+    last = body["messages"][-1]["content"] or ""
+    if name := _forced(body):
+        arguments = json.dumps({"echo": last})
+        pieces = [call_delta(0, id="call_1", name=name), *(call_delta(0, piece) for piece in (arguments[:5], arguments[5:]))]
+        # OpenAI ends a call that was asked for by name with "stop".
+        end = delta("", "tool_calls" if body["tool_choice"] == "required" else "stop")
+        return _counted(body, [*pieces, end], 1)
+    whole = json.dumps({"echo": last}) if "response_format" in body else last
+    text = whole[: min((at for at in map(whole.find, body.get("stop", ())) if at >= 0), default=len(whole))]
+    words = text.split(" ")
     limit = body.get("max_tokens", body.get("max_completion_tokens"))
     said = [word if number == 0 else f" {word}" for number, word in enumerate(words)][:limit]
-    chunks = [delta("", model=body["model"]), *(delta(word, model=body["model"]) for word in said)]
-    chunks.append(delta("", "stop" if len(said) == len(words) else "length", model=body["model"]))
+    chunks = [delta(""), *map(delta, said), delta("", "stop" if len(said) == len(words) else "length")]
+    return _counted(body, chunks, len(said))
+
+
+def _forced(body: Json) -> str:
+    """Return the name of the tool that must be called, empty for none."""
+    choice = body.get("tool_choice", "auto")
+    if isinstance(choice, dict):
+        return str(choice["function"]["name"])
+    return str(body["tools"][0]["function"]["name"]) if choice == "required" else ""
+
+
+def _counted(body: Json, chunks: Sequence[Json], said: int) -> Stream:
+    counted: list[Json] = []
     if body.get("stream_options", {}).get("include_usage"):
-        asked = sum(len(message["content"].split(" ")) for message in body["messages"])
-        chunks.append({**usage(asked, len(said)), "model": body["model"]})
-    return Stream([*map(event, chunks), DONE])
+        counted = [usage(sum(len((message["content"] or "").split(" ")) for message in body["messages"]), said)]
+    return Stream([*(event({**chunk, "model": body["model"]}) for chunk in [*chunks, *counted]), DONE])
 
 
 @contextmanager

@@ -47,6 +47,41 @@ def test_a_length_is_only_ever_learnt_to_be_shorter() -> None:
 
 
 @pytest.mark.parametrize(
+    ("refusal", "learnt"),
+    [
+        ("This model doesn't support tool use.", Traits(tools=False)),
+        ("This model doesn’t support tool use in streaming mode.", Traits(tools=False)),
+        ("Malformed input request: extraneous key [tools] is not permitted", Traits(tools=False)),
+        ("This model doesn't support the toolConfig.toolChoice.any field.", Traits(choices=frozenset({"tool"}))),
+        ("This model doesn't support the toolConfig.toolChoice.tool field.", Traits(choices=frozenset({"any"}))),
+        ('tool_choice: type "tool" and "any" are not supported for this model.', Traits(choices=frozenset())),
+        ("Thinking may not be enabled when tool_choice forces tool use.", Traits(choices=frozenset())),
+        ("output_config.format: Extra inputs are not permitted", Traits(text_format=False)),
+        ("This model doesn't support the stopSequences field. Remove stopSequences and try again.", Traits(stop=False)),
+        ("`temperature` and `top_p` cannot both be specified for this model.", Traits(top_p_and_temperature=False)),
+        ("`top_p` is deprecated for this model.", Traits(top_p=False)),
+    ],
+)
+def test_what_a_model_has_not_is_learnt_from_its_refusal(refusal: str, learnt: Traits) -> None:
+    assert learn(Traits(), f"The model returned the following errors: {refusal}") == learnt
+    assert learn(learnt, f"The model returned the following errors: {refusal}") is None
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "tool_choice: Tool 'b' not found in provided tools",
+        "tools.0.custom.input_schema: JSON schema is invalid",
+        "stop_sequences: each stop sequence must contain non-whitespace",
+        "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false",
+        "output_config.format.schema: For 'integer' type, property 'minimum' is not supported",
+    ],
+)
+def test_nothing_of_the_model_is_learnt_from_what_is_wrong_with_one_request(refusal: str) -> None:
+    assert learn(Traits(), f"The model returned the following errors: {refusal}") is None
+
+
+@pytest.mark.parametrize(
     "refusal",
     [
         "",

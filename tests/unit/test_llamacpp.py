@@ -1,13 +1,17 @@
 """The embedded model's backend where no model is: everything that can be wrong with a model's file."""
 
+import json
+import struct
 from pathlib import Path
 
 import pytest
 
 from chalicelib.errors import Misconfigured, ModelMissing, ModelRejected
-from chalicelib.llm import Request, Said
+from chalicelib.llm import Request, Said, Tool, ToolCall, ToolResult
 from chalicelib.settings import Settings
+from pai.local.engine import knows_tools
 from pai.local.llamacpp import LlamaCpp
+from pai.local.tools import calls_in, is_new, may_be_calls
 
 ASK = Request([Said("user", "Hello.")])
 
@@ -51,3 +55,68 @@ def test_name_in_the_settings_that_is_no_model_is_a_wrong_setting() -> None:
     for settings in (Settings(model="gpt-9"), Settings(model="smollm2", models="qwen, gpt-9")):
         with pytest.raises(Misconfigured, match=r"PAI_MODEL.*gpt-9.*Choose one of"):
             LlamaCpp(settings)
+
+
+def gguf(path: Path, *templates: tuple[str, str]) -> Path:
+    """Write as much of a GGUF file as has these keys and texts."""
+    pairs = (f"{key}".encode() + struct.pack("<IQ", 8, len(text)) + text.encode() for key, text in templates)
+    path.write_bytes(b"GGUF" + b"\0" * 20 + b"".join(pairs) + b"\0" * 100 + b"tools")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("templates", "knows"),
+    [
+        ([], False),
+        ([("tokenizer.chat_template", "{{ messages }}")], False),
+        ([("tokenizer.chat_template", "{% if tools %}{{ tools }}{% endif %}{{ messages }}")], True),
+        ([("tokenizer.chat_template", "{{ messages }}"), ("tokenizer.chat_template.tool_use", "{{ tools }}")], True),
+    ],
+)
+def test_model_was_made_for_tools_if_its_chat_template_has_a_place_for_them(
+    tmp_path: Path, templates: list[tuple[str, str]], knows: bool
+) -> None:
+    assert knows_tools(gguf(tmp_path / "model.gguf", *templates)) is knows
+
+
+BERN = '{"name": "weather", "arguments": {"city": "Bern"}}'
+ODD = '{"name": "weather", "arguments": {"city": "```json </tool_call> Zoë"}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "cities"),
+    [
+        (BERN, ["Bern"]),
+        (f"```json\n{BERN}\n```", ["Bern"]),
+        (f"<tool_call>\n{BERN}\n</tool_call>", ["Bern"]),
+        (f"<tools>\n{BERN}\n{BERN}\n</tools>\n", ["Bern", "Bern"]),
+        (f"```json\n{ODD}\n```", ["```json </tool_call> Zoë"]),
+        (f"{BERN} I think.", []),
+        (f"I call {BERN}", []),
+        ('{"name": "weather"}', []),
+        ('{"name": "weather", "arguments": "Bern"}', []),
+        ('{"name": ["weather"], "arguments": {}}', []),
+        ("[1]", []),
+        ("{", []),
+        ("", []),
+    ],
+)
+def test_calls_are_found_in_an_answer_that_is_nothing_else(text: str, cities: list[str]) -> None:
+    assert [json.loads(call.arguments)["city"] for call in calls_in(text)] == cities
+    assert all(may_be_calls(text[:end]) for end in range(len(text)) if cities)
+
+
+@pytest.mark.parametrize("text", ["I", "```python", "<b>", "[1]", "``a"])
+def test_an_answer_in_words_is_not_held_back(text: str) -> None:
+    assert not may_be_calls(text)
+
+
+def test_the_same_call_again_with_its_result_there_is_in_vain_until_the_user_has_spoken() -> None:
+    first, again, other = (ToolCall("1", "weather", text) for text in ('{"a": 1, "b": 2}', '{"b":2,"a":1}', "{}"))
+    called = [Said("user", "?"), Said("assistant", "", (first,)), Said("user", "", (), (ToolResult("1", "rain"),))]
+    tools = (Tool("weather", "", {}),)
+
+    assert not is_new(again, Request(called, tools=tools))
+    assert is_new(other, Request(called, tools=tools))
+    assert is_new(again, Request([*called, Said("assistant", "Rain."), Said("user", "And now?")], tools=tools))
+    assert not is_new(ToolCall("2", "oven", "{}"), Request(called, tools=tools))

@@ -233,7 +233,7 @@ def test_deadline_stores_what_there_is_and_says_so() -> None:
 
 def test_model_that_says_nothing_until_the_deadline_is_a_timeout() -> None:
     world = World(Settings(deadline_s=0))
-    world.llm.acts = [lambda request: [ToolCall("1", "look", {})]]
+    world.llm.acts = [lambda request: [ToolCall("1", "look", "{}")]]
 
     with pytest.raises(ModelTimeout):
         ask(world, "one")
@@ -300,7 +300,7 @@ def test_reason_of_a_failure_is_told_even_if_the_store_is_down_too(world: World)
 
     with pytest.raises(ModelThrottled) as error:
         TurnEngine(
-            conversations, world.llm, lambda who, request: world.llm.stream(request), world.settings, world.clock
+            conversations, world.llm, world.meter.stream, world.settings, world.clock
         ).run_turn(turn, Collect())
 
     assert error.value.details == {"conversation_id": turn.conversation.id, "turn_id": turn.question.id}

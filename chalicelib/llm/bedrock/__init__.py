@@ -3,6 +3,7 @@
 traits      what each model takes            request    PAI's request → what Bedrock wants
 families    which model a family means       events     what Bedrock answers → PAI's events
 directory   asks Bedrock what it offers      failures   what goes wrong → PAI's errors, by meanings
+tools       tools and JSON answers, in requests
 """
 
 import math
@@ -15,13 +16,14 @@ from typing import Any
 
 from botocore.compat import set_socket_timeout
 
-from chalicelib.errors import Misconfigured, UnknownModel
+from chalicelib.errors import BadRequest, Misconfigured, UnknownModel
 from chalicelib.llm import LLM, Event, Request
 from chalicelib.llm.bedrock.directory import Directory
 from chalicelib.llm.bedrock.events import Answer
-from chalicelib.llm.bedrock.failures import AWS_FAILURES, Failed, failed, failed_midway, interrupted, silent
+from chalicelib.llm.bedrock.failures import AWS_FAILURES, Failed, failed, failed_midway, interrupted, refused_field, silent
 from chalicelib.llm.bedrock.families import Choice
 from chalicelib.llm.bedrock.request import converse_request, guardrail_config
+from chalicelib.llm.bedrock.tools import speaks_json_by_tool
 from chalicelib.llm.bedrock.traits import Traits, learn, traits_of
 from chalicelib.platform.aws.clients import client
 from chalicelib.records import ModelInfo
@@ -94,6 +96,8 @@ class BedrockLLM:
                     first = next(events)
                 except Failed as failure:
                     if not self._learn(model, failure.refusal):
+                        if field := refused_field(request, failure.refusal):
+                            raise BadRequest(field, failure.error.message) from None
                         plan.go_on(failure)
                     continue
                 yield first
@@ -104,7 +108,7 @@ class BedrockLLM:
         """Ask one model once. Raises Failed."""
         members = converse_request(model, request, self._traits(model), self._guardrail)
         region = self._runtime.meta.region_name
-        answer, until = Answer(model), time.monotonic() + patience_s
+        answer, until = Answer(model, json_by_tool=speaks_json_by_tool(members)), time.monotonic() + patience_s
         try:
             stream = self._runtime.converse_stream(**members, ReadTimeout=patience_s)["stream"]
             with closing(stream):
@@ -113,8 +117,7 @@ class BedrockLLM:
             if answer.said and not answer.complete:
                 raise failed_midway(error, model, region) from error
             if not answer.complete:
-                said = [request.system, *(message.text for message in request.messages)]
-                raise failed(error, model, region, said) from error
+                raise failed(error, model, region, request.texts) from error
         yield answer.finish()
 
     def _info(self, id: str, choices: Mapping[str, Choice]) -> ModelInfo:
@@ -194,9 +197,7 @@ def _read(stream: Any, answer: Answer, model: str, until: float) -> Iterator[Eve
         wire = next(wires, None)
         if wire is None:
             return
-        event = answer.read(wire)
-        if event is not None:
-            yield event
+        yield from answer.read(wire)
 
 
 def _wait_as_asked(params: MutableMapping[str, Any], context: MutableMapping[str, Any], **_: Any) -> None:

@@ -1,12 +1,13 @@
 """ConverseStream's events → PAI's events. Pure."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from chalicelib.errors import ContextTooLong, GuardrailIntervened
-from chalicelib.llm import Event, Finish, StopReason, Text, ToolCall
+from chalicelib.llm import Event, Finish, StopReason, Text
 from chalicelib.llm.bedrock.failures import Failed, interrupted
+from chalicelib.llm.bedrock.tools import JSON_TOOL
+from chalicelib.llm.calls import Calls, is_json_object
 from chalicelib.records import Usage
 
 _STOP_REASONS: Mapping[str, StopReason] = {
@@ -19,65 +20,91 @@ _STOP_REASONS: Mapping[str, StopReason] = {
 """The good ends. What is not here and not refused in `_check_end` came to Bedrock later than to us, and is an end."""
 
 
-class Answer:
-    """One answer as it comes in. `said` is whether any of it went to the caller."""
+_CUT = ("max_tokens", "model_context_window_exceeded")
+_BAD_ENDS = ("guardrail_intervened", "content_filtered", "malformed")
 
-    def __init__(self, model_id: str) -> None:
+
+class Answer:
+    """One answer as it comes in. `said` is whether any of it went to the caller.
+
+    With `json_by_tool` the arguments of JSON_TOOL are the answer, and what is said beside it is not.
+    """
+
+    def __init__(self, model_id: str, *, json_by_tool: bool = False) -> None:
         self.said = False
         self.complete = False
         self._model_id = model_id
-        self._tools: dict[int, dict[str, str]] = {}
+        self._calls = Calls()
+        self._called = False
+        self._json_by_tool = json_by_tool
+        self._json_blocks: list[int] = []
+        self._aside = ""
         self._stop_reason = ""
         self._usage = Usage()
 
-    def read(self, wire: Mapping[str, Any]) -> Event | None:
-        """Take in one event of the stream; return what it means for the caller, None for nothing (as with reasoning)."""
-        event = self._read(wire)
-        self.said = self.said or event is not None
-        return event
+    def read(self, wire: Mapping[str, Any]) -> list[Event]:
+        """Take in one event of the stream; return what it means for the caller, often nothing (as with reasoning)."""
+        events = self._read(wire)
+        self.said = self.said or bool(events)
+        return events
 
     def finish(self) -> Finish:
         """Return the last event, once the stream has ended. Raises Failed unless it is a good end."""
         self._check_end()
-        return Finish(self._usage, _STOP_REASONS.get(self._stop_reason, "end"), self._model_id)
+        reason = _STOP_REASONS.get(self._stop_reason, "end")
+        if self._json_by_tool and reason == "tool_use" and not self._called:
+            reason = "end"
+        return Finish(self._usage, reason, self._model_id)
 
-    def _read(self, wire: Mapping[str, Any]) -> Event | None:
+    def _read(self, wire: Mapping[str, Any]) -> list[Event]:
         if "contentBlockDelta" in wire:
             return self._delta(wire["contentBlockDelta"])
         if "contentBlockStart" in wire:
             self._start(wire["contentBlockStart"])
-        elif "contentBlockStop" in wire:
-            return self._stop(wire["contentBlockStop"].get("contentBlockIndex", 0))
         elif "messageStop" in wire:
             self._stop_reason, self.complete = wire["messageStop"].get("stopReason", ""), True
+            return [] if self._stop_reason.startswith(_BAD_ENDS) else self._end()
         elif "metadata" in wire:
             self._usage = _usage(wire["metadata"].get("usage", {}))
-        return None
+        return []
 
     def _start(self, block: Mapping[str, Any]) -> None:
         tool = block.get("start", {}).get("toolUse")
-        if tool:
-            index = block.get("contentBlockIndex", 0)
-            self._tools[index] = {"id": tool.get("toolUseId", ""), "name": tool.get("name", ""), "input": ""}
+        index = block.get("contentBlockIndex", 0)
+        if tool and self._json_by_tool and tool.get("name") == JSON_TOOL:
+            self._json_blocks.append(index)
+        elif tool:
+            self._calls.add(index, id=tool.get("toolUseId", ""), name=tool.get("name", ""))
 
-    def _delta(self, block: Mapping[str, Any]) -> Text | None:
-        delta = block.get("delta", {})
-        tool = self._tools.get(block.get("contentBlockIndex", 0))
-        if tool and "toolUse" in delta:
-            tool["input"] += delta["toolUse"].get("input", "")
-        return Text(delta["text"]) if delta.get("text") else None
+    def _delta(self, block: Mapping[str, Any]) -> list[Event]:
+        delta, index = block.get("delta", {}), block.get("contentBlockIndex", 0)
+        arguments = delta.get("toolUse", {}).get("input", "")
+        if index in self._json_blocks:
+            # An answer that was given twice is the first one.
+            return [Text(arguments)] if arguments and index == self._json_blocks[0] else []
+        if arguments:
+            self._calls.add(index, arguments=arguments)
+        text = delta.get("text", "")
+        if self._json_by_tool:
+            self._aside += text
+            return []
+        return [Text(text)] if text else []
 
-    def _stop(self, index: int) -> ToolCall | None:
-        tool = self._tools.pop(index, None)
-        if tool is None:
-            return None
+    def _end(self) -> list[Event]:
+        """Return the calls, and an answer in JSON that came in words."""
+        cut = self._stop_reason in _CUT
         try:
-            arguments = json.loads(tool["input"] or "{}")
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict):
-            raise interrupted("the model called a tool in a form that cannot be read")
-        return ToolCall(tool["id"], tool["name"], arguments)
+            calls = self._calls.whole(cut=cut)
+        except ValueError as error:
+            raise interrupted("the model called a tool in a form that cannot be read") from error
+        self._called = bool(calls)
+        if not self._json_by_tool or calls or self.said:
+            return [*calls]
+        if self._json_blocks:
+            return [Text("{}")]
+        if not cut and not is_json_object(self._aside):
+            raise interrupted("the model did not answer in JSON")
+        return [Text(self._aside)] if self._aside else []
 
     def _check_end(self) -> None:
         reason = self._stop_reason

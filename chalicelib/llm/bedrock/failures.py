@@ -1,6 +1,7 @@
 """Whatever goes wrong on the way to Bedrock and back, as one failure with PAI's error in it. Pure."""
 
 import json
+import re
 from collections.abc import Iterable
 
 from botocore.eventstream import ParserError
@@ -33,7 +34,9 @@ from chalicelib.errors import (
     ModelUnreachable,
     PaiError,
 )
+from chalicelib.llm import Request
 from chalicelib.llm.bedrock.meanings import meaning_of
+from chalicelib.llm.bedrock.tools import JSON_TOOL
 
 AWS_FAILURES = (BotoCoreError, ClientError, ParserError, HTTPError, OSError)
 """All that a call of botocore and the reading of its event stream raise; the stream's come from urllib3, as they are."""
@@ -47,6 +50,14 @@ _NO_CREDENTIALS = (
     SSOError,
     LoginError,
 )
+_FIELDS = (
+    ("response_format", rf"output_?config|{JSON_TOOL}"),
+    ("messages", r"tool_?(use|result)\b"),
+    ("tools", r"tool"),
+    ("response_format", r"schema|tool"),
+    ("stop", r"stop_?sequence"),
+)
+"""What Bedrock calls the members of a request that mean something and so can't be left out."""
 _QUOTED_CHARS = 200
 _SHARED_CHARS = 12
 """So many characters in a row that are the service's as well as the conversation's: the service repeats what was said."""
@@ -110,6 +121,17 @@ def _refused(error: ClientError, model: str, region: str, said: Iterable[str]) -
     reason = "" if repeats(message, said) else f" Bedrock says: {message[:_QUOTED_CHARS]}"
     sentence = f"{model} does not take a request of this form ({code or status}). Set PAI_MODEL to another model.{reason}"
     return Failed(ModelRejected(sentence), refusal=message)
+
+
+def refused_field(request: Request, refusal: str) -> str:
+    """Return the field of the request that a refusal is about, empty for none that means something."""
+    wanted = {
+        "response_format": request.json_form,
+        "messages": any(said.tool_calls or said.tool_results for said in request.messages),
+        "tools": request.tools,
+        "stop": request.stop,
+    }
+    return next((name for name, phrase in _FIELDS if wanted[name] and re.search(phrase, refusal, re.I)), "")
 
 
 def repeats(message: str, said: Iterable[str]) -> bool:

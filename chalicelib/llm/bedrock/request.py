@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from chalicelib.errors import Misconfigured, ModelRejected
+from chalicelib.errors import BadRequest, Misconfigured, ModelRejected
 from chalicelib.llm import Request, Said
+from chalicelib.llm.bedrock.tools import blocks, tool_members, without_tools
 from chalicelib.llm.bedrock.traits import Traits
 
 Members = dict[str, Any]
@@ -14,8 +15,11 @@ _CACHE_POINT = {"cachePoint": {"type": "default"}}
 
 
 def converse_request(model_id: str, request: Request, traits: Traits, guardrail: Mapping[str, str] | None) -> Members:
-    """Return what to send, in the form that this model takes."""
-    said = conversation(request.messages)
+    """Return what to send, in the form that this model takes. Raises BadRequest for what this model has no form of."""
+    tools = tool_members(model_id, request, traits)
+    said = conversation(request.messages if "toolConfig" in tools else [*map(without_tools, request.messages)])
+    if request.stop and not traits.stop:
+        raise BadRequest("stop", f"{model_id} has no stop sequences. Leave them out, or name another model.")
     if request.system.strip() and not traits.system:
         said[0] = replace(said[0], text=f"{request.system}\n\n{said[0].text}")
     members: Members = {
@@ -27,22 +31,32 @@ def converse_request(model_id: str, request: Request, traits: Traits, guardrail:
         members["system"] = [{"text": request.system}, *([_CACHE_POINT] if traits.cache_points else [])]
     if guardrail:
         members["guardrailConfig"] = dict(guardrail)
-    return members
+    return members | tools
 
 
 def conversation(messages: Sequence[Said]) -> list[Said]:
     """Return the messages as Converse wants them: none blank, from the user's first one on, never two of a role in a row."""
     kept: list[Said] = []
     for message in messages:
-        if not message.text.strip() or (not kept and message.role == "assistant"):
+        is_blank = not (message.text.strip() or message.tool_calls or message.tool_results)
+        if is_blank or (not kept and message.role == "assistant"):
             continue
         if kept and kept[-1].role == message.role:
-            kept[-1] = replace(kept[-1], text=f"{kept[-1].text}\n\n{message.text}")
+            kept[-1] = _merged(kept[-1], message)
         else:
             kept.append(message)
     if not kept:
         raise ModelRejected("There is no question to ask: every message is blank. Write one and send it again.")
     return kept
+
+
+def _merged(first: Said, second: Said) -> Said:
+    return replace(
+        first,
+        text="\n\n".join(said.text for said in (first, second) if said.text.strip()),
+        tool_calls=first.tool_calls + second.tool_calls,
+        tool_results=first.tool_results + second.tool_results,
+    )
 
 
 def guardrail_config(setting: str) -> Mapping[str, str] | None:
@@ -66,7 +80,7 @@ def _messages(said: Sequence[Said], cache_points: bool) -> list[Members]:
     """
     points = {len(said) - 2, len(said) - 4} if cache_points else set()
     return [
-        {"role": message.role, "content": [{"text": message.text}, *([_CACHE_POINT] if index in points else [])]}
+        {"role": message.role, "content": [*blocks(message), *([_CACHE_POINT] if index in points else [])]}
         for index, message in enumerate(said)
     ]
 
@@ -75,4 +89,8 @@ def _inference_config(request: Request, traits: Traits) -> Members:
     config: Members = {"maxTokens": min(request.max_tokens, traits.max_tokens or request.max_tokens)}
     if request.temperature is not None and traits.temperature:
         config["temperature"] = request.temperature
+    if request.top_p is not None and traits.top_p and (traits.top_p_and_temperature or "temperature" not in config):
+        config["topP"] = request.top_p
+    if request.stop:
+        config["stopSequences"] = list(request.stop)
     return config

@@ -2,6 +2,7 @@
 
 wire      HTTP, and the server-sent events in the answer      answer     chunks → PAI's events
 dialect   PAI's request → what this model takes               failures   what goes wrong → PAI's errors
+shapes    conversations and tools as the protocol has them
 
 Beware of Ollama: it cuts a conversation that is too long (4096 tokens unless told otherwise: OLLAMA_CONTEXT_LENGTH)
 instead of refusing it.
@@ -12,9 +13,9 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 from chalicelib.errors import ModelMissing, ModelTimeout, PaiError, UnknownModel
-from chalicelib.llm import LLM, Event, Request, Text
+from chalicelib.llm import LLM, Event, Request
 from chalicelib.llm.openai.answer import Answer
-from chalicelib.llm.openai.dialect import Dialect, body, learn
+from chalicelib.llm.openai.dialect import Dialect, body, learn, refused_field
 from chalicelib.llm.openai.failures import Refusal, broken_off, no_such_model
 from chalicelib.llm.openai.wire import Reply, Server
 from chalicelib.records import ModelInfo
@@ -48,6 +49,7 @@ class OpenAILLM:
         answer, until = Answer(model, request), time.monotonic() + request.timeout_s
         with self._reply(model, request) as reply:
             yield from _read(reply, answer, until)
+        yield from answer.calls()
         yield answer.finish()
 
     def _asked(self, name: str | None) -> str:
@@ -97,15 +99,15 @@ class OpenAILLM:
     def _error(self, refusal: Refusal, model: str, request: Request) -> PaiError:
         if refusal.is_of_the_model:
             return no_such_model(model, self._server.url, named_by_request=request.model is not None)
-        return refusal.error(model, self._server.url)
+        return refusal.error(model, self._server.url, refused_field(request, refusal))
 
 
 def _read(reply: Reply, answer: Answer, until: float) -> Iterator[Event]:
     """Yield the texts of an answer until it is complete, or the caller waits no longer."""
     for chunk in reply.chunks(until):
-        text = answer.read(chunk) if chunk else ""
+        text = answer.read(chunk) if chunk else None
         if text:
-            yield Text(text)
+            yield text
         if time.monotonic() > until and not answer.complete:
             raise ModelTimeout(f"{answer.model} said nothing in time. Try again, or set PAI_MODEL to a quicker model.")
     if not answer.complete:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError, ReadTimeoutError, SSLError
 
 from chalicelib.errors import (
+    BadRequest,
     ContextTooLong,
     GuardrailIntervened,
     ModelAccessDenied,
@@ -46,13 +47,19 @@ class Refusal(Exception):
         self._retry_after_s = int(retry_after) if retry_after.isdecimal() else None
 
     @property
+    def param(self) -> str:
+        """The member of the request that the server names, as `tools` in `tools[0].function.name`."""
+        return re.split(r"[.\[]", str(self._error.get("param") or ""))[0]
+
+    @property
     def is_of_the_model(self) -> bool:
         return self.status in (400, 404, 422) and _NO_MODEL.search(self.words) is not None
 
-    def error(self, model: str, url: str) -> PaiError:
-        """Return what this means to the person who asked."""
+    def error(self, model: str, url: str, field: str = "") -> PaiError:
+        """Return what this means to the person who asked. `field` is the one of the request that it seems to be about."""
         return (
             meaning_of(self.words, model, self._retry_after_s)
+            or (_not_taken(field, model, self._code) if field else None)
             or self._by_status(model, url)
             or ModelRejected(f"{model} does not take a request of this form ({self._code}). Set PAI_MODEL to another model.")
         )
@@ -77,6 +84,10 @@ class Refusal(Exception):
         """Return what the server calls it, where that is a bare identifier, else the status."""
         named = (str(self._error.get(name) or "") for name in ("code", "param", "type"))
         return next(filter(_CODE.fullmatch, named), f"HTTP {self.status}")
+
+
+def _not_taken(field: str, model: str, code: str) -> BadRequest:
+    return BadRequest(field, f"{model} or its server does not take this ({code}). Leave it out, or name another model.")
 
 
 def _error_object(content: bytes) -> Mapping[str, Any]:

@@ -67,7 +67,7 @@ class TestAnAnswer:
 
         result = outcome(make())
 
-        assert result.events[0] == ToolCall("t1", "weather", {"city": "Bern"})
+        assert result.events[0] == ToolCall("t1", "weather", '{"city": "Bern"}')
         assert result.finish.stop_reason == "tool_use"
 
     @pytest.mark.parametrize("arguments", ['{"city": ', "[1]"])

@@ -1,5 +1,6 @@
 """The stand-in itself: it must refuse what Bedrock refuses, or the tests above prove nothing."""
 
+import json
 import os
 import subprocess
 import sys
@@ -27,6 +28,32 @@ def user(*content: Json) -> Json:
 CACHE_POINT = {"cachePoint": {"type": "default"}}
 
 
+def assistant(*content: Json) -> Json:
+    return {"role": "assistant", "content": list(content)}
+
+
+def use(id: str, arguments: object = None) -> Json:
+    return {"toolUse": {"toolUseId": id, "name": "weather", "input": {} if arguments is None else arguments}}
+
+
+def result(id: str, text: str = "Sun.") -> Json:
+    return {"toolResult": {"toolUseId": id, "content": [{"text": text}]}}
+
+
+def tools(*names: str, schema: Json | None = None, **members: object) -> Json:
+    specs = [{"toolSpec": {"name": name, "inputSchema": {"json": schema or {"type": "object"}}}} for name in names]
+    return {"tools": specs, **members}
+
+
+def form(schema: Json) -> Json:
+    structure = {"jsonSchema": {"schema": json.dumps(schema)}}
+    return {"textFormat": {"type": "json_schema", "structure": structure}}
+
+
+USED = [user(), assistant(use("t1"))]
+WEATHER = {"toolConfig": tools("weather")}
+
+
 class TestTheStandIn:
     @pytest.mark.parametrize(
         ("body", "words"),
@@ -49,6 +76,23 @@ class TestTheStandIn:
                 {"messages": [user()], "guardrailConfig": {"guardrailIdentifier": "A b", "guardrailVersion": "1"}},
                 "regular expression",
             ),
+            ({"messages": [*USED, user(result("t1"))]}, "toolConfig field must be defined"),
+            ({"messages": [user(result("t1"))], **WEATHER}, "exceeds the number of toolUse blocks"),
+            ({"messages": [*USED, user()], **WEATHER}, "Expected toolResult blocks at messages.2.content"),
+            ({"messages": [*USED, user(result("t2"))], **WEATHER}, "for the following Ids: t1"),
+            ({"messages": [*USED, user({"text": "Hi"}, result("t1"))], **WEATHER}, "at the beginning of this message"),
+            ({"messages": [*USED, user(result("t1", " "))], **WEATHER}, "is blank"),
+            ({"messages": [user(use("t1"))], **WEATHER}, "can only be in `assistant` messages"),
+            ({"messages": [user(), assistant(use("t1", [1])), user(result("t1"))], **WEATHER}, "Provide a json object"),
+            ({"messages": [user(), assistant(use("a b")), user(result("a b"))], **WEATHER}, "regular expression"),
+            ({"messages": [user()], "toolConfig": tools()}, "valid min length: 1"),
+            ({"messages": [user()], "toolConfig": tools("the weather")}, "regular expression"),
+            ({"messages": [user()], "toolConfig": tools("a", "a")}, "must be unique"),
+            ({"messages": [user()], "toolConfig": tools("a", schema={"type": "string"})}, "one of the following: object"),
+            ({"messages": [user()], "toolConfig": tools("a", toolChoice={"tool": {"name": "b"}})}, "'b' not found"),
+            ({"messages": [user()], "toolConfig": tools("a", toolChoice={"none": {}})}, "Unknown parameter"),
+            ({"messages": [user()], "inferenceConfig": {"stopSequences": [" "]}}, "non-whitespace"),
+            ({"messages": [user()], "outputConfig": form({"type": "object"})}, "additionalProperties"),
             ({"messages": [user({"image": {"format": "png", "source": {"bytes": "no base64!"}}})]}, "Invalid type"),
         ],
     )
@@ -81,6 +125,15 @@ class TestTheStandIn:
         assert answer["output"]["message"]["content"] == [{"text": "Hi"}]
         assert answer["stopReason"] == "end_turn"
         assert answer["usage"]["outputTokens"] == 1
+
+    def test_calls_the_tool_that_it_must(self, standin: BedrockStandIn) -> None:
+        answer = runtime_client().converse(
+            modelId=SONNET, messages=[user()], toolConfig=tools("a", "b", toolChoice={"tool": {"name": "b"}})
+        )
+
+        called = {"toolUseId": "tooluse_1", "name": "b", "input": {"echo": "Hi"}}
+        assert answer["output"]["message"]["content"] == [{"toolUse": called}]
+        assert answer["stopReason"] == "tool_use"
 
     def test_says_no_more_than_it_may(self, standin: BedrockStandIn) -> None:
         answer = runtime_client().converse(
