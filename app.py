@@ -9,32 +9,24 @@ from functools import wraps
 
 from chalice.app import AuthRequest, AuthResponse, Chalice, CORSConfig, Response, SQSEvent
 
-from chalicelib import browse, http, logs, v1, wire, wire_documents
+from chalicelib import description, http, logs, v1, wire, wire_documents
 from chalicelib.auth import admitted
-from chalicelib.errors import Unavailable
-from chalicelib.health import VERSION, check_parts
+from chalicelib.health import VERSION, checked
 from chalicelib.http import Reply, Request
 from chalicelib.ingest.trigger import Answer, FileEvent, bury, dispatch, on_note, on_object
+from chalicelib.metering.report import usage_reply
 from chalicelib.patience import REQUEST_S, patience
 from chalicelib.platform import DEAD_LETTERS, DOCUMENTS, JOBS, QUEUES
-from chalicelib.records import Conversation
 from chalicelib.settings import read_settings
 from chalicelib.turns import WORKER
 from chalicelib.wiring import here
 
 app = Chalice(app_name="pai")
 logs.configure()
-CORS = CORSConfig(
-    allow_origin="*",
-    allow_headers=["Authorization", "Idempotency-Key", "Prefer", "Last-Event-ID"],
-    max_age=600,
-    expose_headers=["Retry-After", "X-Next-Cursor"],
-)
+CORS = CORSConfig("*", http.HEADERS_SENT, max_age=600, expose_headers=http.HEADERS_READ)
 
 
-# Who is asking
-
-
+# ---- Who is asking ----
 @app.authorizer(ttl_seconds=60)
 def api_key(auth_request: AuthRequest) -> AuthResponse:
     """Admit a known API key. A refusal is an empty list of routes: raising would be a 500, or a dropped connection."""
@@ -61,9 +53,7 @@ def route(path: str, method: str = "GET", *, public: bool = False) -> Callable[[
     return declare
 
 
-# Chat
-
-
+# ---- Chat ----
 @route("/chat", "POST")
 def chat(request: Request) -> Reply:
     """Ask, and wait for the answer, or be told where to follow it."""
@@ -103,14 +93,11 @@ def worker(event: dict[str, object], context: object) -> None:
 JOBS[WORKER] = lambda job: worker(job, None)
 
 
-# Conversations
-
-
+# ---- Conversations ----
 @route("/conversations", "POST")
 def create_conversation(request: Request) -> Reply:
     """Start a conversation, perhaps with a first message that the next /chat answers too."""
-    header, note = wire.new_conversation(request)
-    return wire.created(here().questions.open_conversation(header, note))
+    return wire.created(here().questions.open_conversation(*wire.new_conversation(request)))
 
 
 @route("/conversations")
@@ -128,8 +115,7 @@ def get_conversation(request: Request, conversation_id: str) -> Reply:
 @route("/conversations/{conversation_id}", "PATCH")
 def change_conversation(request: Request, conversation_id: str) -> Reply:
     """Rename a conversation, or go on from another of its messages."""
-    changed: Conversation = browse.change(here().conversations, request.owner, conversation_id, request.fields)
-    return Reply(wire.summary(changed))
+    return here().browser.change(request.owner, conversation_id, request.fields)
 
 
 @route("/conversations/{conversation_id}", "DELETE")
@@ -144,14 +130,11 @@ def export_conversation(request: Request, conversation_id: str) -> Reply:
     return here().browser.export(request.owner, conversation_id, request.parameters)
 
 
-# Documents
-
-
+# ---- Documents ----
 @route("/upload", "POST")
 def announce_upload(request: Request) -> Reply:
     """Say where to send a file; its arrival makes it a document."""
-    uploads, wanted = here().uploads, wire_documents.announcement(request, here().settings.upload_bytes)
-    return wire_documents.announced(*uploads.announce(request.owner, wanted))
+    return here().shelf.announce(request)
 
 
 @route("/uploads/{token}", "PUT", public=True)
@@ -164,8 +147,7 @@ def receive_upload(request: Request, token: str) -> Reply:
 @route("/documents")
 def list_documents(request: Request) -> Reply:
     """List the owner's documents, newest first, with how far each has come."""
-    limit, after = wire_documents.page(request)
-    return wire_documents.listed(here().documents.list(request.owner, limit=limit, after=after))
+    return here().shelf.list(request)
 
 
 @route("/documents/{document_id}")
@@ -189,16 +171,13 @@ def retry_document(request: Request, document_id: str) -> Reply:
 @route("/documents/{document_id}/passages/{passage_id}")
 def get_passage(request: Request, document_id: str, passage_id: str) -> Reply:
     """Show a citation's passage, and where in it the quote stands."""
-    document, (first, last) = here().documents.get(request.owner, document_id), wire_documents.ordinals(passage_id)
-    chunks = here().retriever.chunks(request.owner, document.same_as or document.id, first, last)
-    return wire_documents.passage(document, passage_id, chunks, request)
+    return here().shelf.passage(request, document_id, passage_id)
 
 
 @route("/search", "POST")
 def search(request: Request) -> Reply:
     """Find passages, without asking a model."""
-    query, k, documents = wire_documents.search(request)
-    return wire_documents.found(here().library.search(request.owner, query, k=k, documents=documents))
+    return here().shelf.search(request)
 
 
 # What becomes of files. Not @app.on_s3_event: Chalice can't package it, and a queue brings retries and dead letters.
@@ -238,21 +217,23 @@ QUEUES.update({DOCUMENTS: documents, DEAD_LETTERS: documents_dead})
 
 
 # OpenAI's API
-
-
 route("/v1/chat/completions", "POST")(v1.complete)
 route("/v1/models")(v1.list_models)
 route("/v1/models/{model}")(v1.show_model)
 route("/v1/embeddings", "POST")(v1.embed)
 
 
-# The deployment
-
-
+# ---- The deployment ----
 @route("/models")
 def list_models(request: Request) -> Reply:
     """List the models that a request may name."""
     return wire.models(here().llm.models())
+
+
+@route("/usage")
+def get_usage(request: Request) -> Reply:
+    """Show what the owner's answers used and cost, and what is left to spend."""
+    return usage_reply(here().meter, request)
 
 
 @route("/health", public=True)
@@ -264,5 +245,7 @@ def health(request: Request) -> Reply:
 @route("/health/deep")
 def deep_health(request: Request) -> Reply:
     """Touch every part, and say which fails and why."""
-    report = check_parts(here())
-    return Reply(report) if report["status"] == "ok" else Reply(report, 503, {"Retry-After": str(Unavailable.retry_after_s)})
+    return checked(here())
+
+
+route("/openapi.json", public=True)(description.show)

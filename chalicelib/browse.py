@@ -81,6 +81,17 @@ class Browser:
         now_ms, leaf_id = int(self._now() * 1000), self._leaf_id(header)
         return Reply(wire.conversation(header, messages, cursor, now_ms, leaf_id=leaf_id, beyond=beyond))
 
+    def change(self, owner: str, conversation_id: str, fields: Fields) -> Reply:
+        """Rename a conversation, or make the path to another of its messages the active one."""
+        title = fields.text("title", longest=wire.TITLE_CHARS, default="").strip()
+        leaf_id = fields.text("leaf_id", longest=wire.ID_CHARS, default="")
+        if not title and not leaf_id:
+            raise BadRequest("title", "or leaf_id must be given")
+        header = self._conversations.header(owner, conversation_id)
+        if leaf_id:
+            header = self._conversations.switch(header, leaf_id)
+        return Reply(wire.summary(self._conversations.rename(header, title) if title else header))
+
     def _leaf_id(self, header: Conversation) -> str:
         """Return the id of the last message of the active path; empty without messages."""
         return next((message.id for message in self._conversations.newest_first(header)), "")
@@ -123,15 +134,3 @@ def _page(messages: Iterator[Message], limit: int | None) -> tuple[Sequence[Mess
 
 def _json(data: object) -> str:
     return json.dumps(data, ensure_ascii=False)
-
-
-def change(conversations: Conversations, owner: str, conversation_id: str, fields: Fields) -> Conversation:
-    """Rename a conversation, or make the path to another message the active one."""
-    title = fields.text("title", longest=wire.TITLE_CHARS, default="")
-    leaf_id = fields.text("leaf_id", longest=wire.ID_CHARS, default="")
-    if not title.strip() and not leaf_id:
-        raise BadRequest("title", "or leaf_id must be given")
-    header = conversations.header(owner, conversation_id)
-    if leaf_id:
-        header = conversations.switch(header, leaf_id)
-    return conversations.rename(header, title.strip()) if title.strip() else header

@@ -6,12 +6,20 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from chalicelib.errors import FileNotFound, PaiError
+from chalicelib.errors import FileNotFound, PaiError, Unavailable
+from chalicelib.http import Reply
 
 if TYPE_CHECKING:
     from chalicelib.wiring import Parts
 
 VERSION = "0.1.0"
+
+
+def checked(parts: "Parts") -> Reply:
+    """Return the reply of /health/deep: 503 when a part fails."""
+    report = check_parts(parts)
+    failing = {"Retry-After": str(Unavailable.retry_after_s)}
+    return Reply(report) if report["status"] == "ok" else Reply(report, 503, failing)
 
 
 def check_parts(parts: "Parts") -> Mapping[str, object]:

@@ -12,6 +12,9 @@ from chalicelib import logs
 from chalicelib.errors import BadRequest, InternalError, PaiError, TooLarge
 
 BODY_BYTES = 1_000_000
+HEADERS_SENT = ["Authorization", "Idempotency-Key", "Prefer", "Last-Event-ID", "*"]
+HEADERS_READ = ["Retry-After", "X-Next-Cursor", "Location", "Preference-Applied"]
+"""What a browser on another site may send beyond the ordinary, and read of an answer."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class Reply:
     """An answer on its way out. `log` joins the request's log line.
 
     `body` is JSON data; if `content_type` says so it is text, or a generator of pieces of text, which must not raise a
-    `PaiError`: the status has gone out by then. It is closed early when whoever asked has gone.
+    `PaiError`: the status has gone out by then. It is closed early when whoever asked has gone, perhaps before it began.
+    An empty piece is a sign of life: who waits gives one about each second, so that it can be closed at all.
     """
 
     body: Any
@@ -116,10 +120,13 @@ class Fields:
         return value
 
     def whole(self, name: str, *, least: int, most: int) -> int | None:
-        value = self._get(name, int, "a whole number", None, optional=True)
+        """Return a whole number; to JSON, 8.0 is one."""
+        value = self._get(name, (int, float), "a whole number", None, optional=True)
+        if isinstance(value, float) and not value.is_integer():
+            raise BadRequest(name, "must be a whole number")
         if value is not None and not least <= value <= most:
             raise BadRequest(name, f"must be from {least} to {most}")
-        return value  # type: ignore[no-any-return]
+        return None if value is None else int(value)
 
     def number(self, name: str, *, least: float, most: float) -> float | None:
         value = self._get(name, (int, float), "a number", None, optional=True)

@@ -83,6 +83,15 @@ class Settings:
     """Threads of a model in this process; 0 is one for each core."""
     deadline_s: float = 25.0
     """When a synchronous turn is stored and returned as far as it has come."""
+    worker_deadline_s: float = 300.0
+    """When a turn in the background is stored as far as it has come."""
+    titles: int = 1
+    """1 to have the model name a conversation after its first answer; 0 to go on calling it after its first question."""
+    budget: str = ""
+    """What may be spent, such as `day-dollars=2, month-dollars=20, key-minute-requests=60`: the options of
+    `pai budget set`, which changes it while PAI runs. `none` is no limit. Empty is none on stage local, else a safe cap."""
+    prices: str = ""
+    """Prices of models beside those in chalicelib/prices.json, or instead of them: JSON of the same form, or a file's path."""
     retention_days: int = 0
     """Days that a message is kept; 0 is for ever."""
     backup_days: int = 0

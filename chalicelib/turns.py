@@ -31,6 +31,7 @@ class Turns:
         claims: Claims,
         runs: Runs,
         jobs: Callable[[], Jobs],
+        check: Callable[[Principal, str | None], None],
     ) -> None:
         self._questions = questions
         self._engine = engine
@@ -38,6 +39,7 @@ class Turns:
         self._claims = claims
         self._runs = runs
         self._jobs = jobs
+        self._check = check
 
     # Asking
 
@@ -50,6 +52,7 @@ class Turns:
         return self._prepared(request, wire.again(request, conversation_id))
 
     def _prepared(self, request: Request, ask: Ask | Again) -> Reply:
+        self._check(Principal(request.owner, ask.key_id), ask.options.model)  # a client in a loop must cost nothing
         key = request.headers.get("idempotency-key")
         wish = self._claims.wish(request.owner, key, wire.idempotency_body(request)) if key is not None else None
         try:

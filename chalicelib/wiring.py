@@ -18,9 +18,11 @@ from chalicelib.errors import LibraryOff, Misconfigured
 from chalicelib.following import Following
 from chalicelib.library import Library
 from chalicelib.llm import LLM
+from chalicelib.metering import Meter
 from chalicelib.platform import Platform
 from chalicelib.retriever import Retriever
 from chalicelib.settings import Settings, read_settings
+from chalicelib.shelf import Shelf
 from chalicelib.store import Store
 from chalicelib.turns import Turns
 from chalicelib.uploads import Uploads
@@ -103,19 +105,24 @@ class Parts:
         return Questions(self.conversations, self.claims, self.runs, self.settings)
 
     @once
+    def meter(self) -> Meter:
+        return Meter(self.llm, self.store, self.settings)
+
+    @once
     def engine(self) -> TurnEngine:
-        stream: Any = lambda who, request: self.llm.stream(request)  # noqa: E731
-        return TurnEngine(self.conversations, self.llm, stream, self.settings, sources=self._sources())
+        return TurnEngine(self.conversations, self.llm, self.meter.stream, self.settings, sources=self.sources)
 
     @once
     def turns(self) -> Turns:
-        return Turns(self.questions, self.engine, self.conversations, self.claims, self.runs, lambda: self.platform.jobs)
+        jobs, check = lambda: self.platform.jobs, self.meter.check
+        return Turns(self.questions, self.engine, self.conversations, self.claims, self.runs, jobs, check)
 
     @once
     def following(self) -> Following:
         return Following(self.questions, self.conversations, self.runs)
 
-    def _sources(self) -> "Sources | None":
+    @once
+    def sources(self) -> "Sources | None":
         if self.settings.retriever == "none":
             return None
         from chalicelib.chat.sources import Sources  # nothing of it is imported where there are no documents
@@ -144,6 +151,10 @@ class Parts:
     @once
     def uploads(self) -> Uploads:
         return Uploads(self.documents, self.platform)
+
+    @once
+    def shelf(self) -> Shelf:
+        return Shelf(self.documents, self.uploads, self.library, lambda: self.retriever, self.settings)
 
     @once
     def ingestion(self) -> "Ingestion":

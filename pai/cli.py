@@ -26,6 +26,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "run": ("run", "Serve PAI on this machine."),
         "models": ("models", "List and fetch the language models of this machine."),
         "keys": ("keys", "Create, list, rotate and disable API keys."),
+        "usage": ("usage", "Say what was used, what it cost, and what is left."),
+        "budget": ("budget", "Show and set what may be spent."),
         "doctor": ("doctor", "Say what is wrong and how to fix it."),
         "backup": ("home", "Save everything this machine keeps to one file."),
         "restore": ("home", "Bring a backup back."),

@@ -20,7 +20,7 @@ Add = Callable[[list[str], Vectors], object]
 
 
 def langchain_store(url: str, dimensions: int, table: str) -> Add:
-    from langchain_core.embeddings import FakeEmbeddings  # type: ignore[import-not-found]
+    from langchain_core.embeddings import FakeEmbeddings
     from langchain_postgres import PGEngine, PGVectorStore  # type: ignore[import-not-found]
 
     engine = PGEngine.from_connection_string(url.replace("postgresql:", "postgresql+psycopg:"))

@@ -112,8 +112,8 @@ def alternating(messages: Iterable[Message]) -> list[Said]:
 
 
 def request_tokens(request: Request) -> int:
-    """Estimate what a model is shown with a request."""
-    return count_tokens(request.system) + sum(count_tokens(said.text) for said in request.messages)
+    """Estimate what a model reads with a request."""
+    return sum(map(count_tokens, request.texts)) + MESSAGE_TOKENS * len(request.messages)
 
 
 def count_tokens(text: str) -> int:

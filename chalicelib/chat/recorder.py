@@ -9,7 +9,6 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 from chalicelib.chat.events import Kind, Place, TurnEvent, TurnLog
@@ -66,7 +65,7 @@ class Recorder:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         with self._changed:
             self._ended, self._ended_at = True, time.monotonic()
             self._changed.notify_all()

@@ -20,6 +20,7 @@ from chalicelib.embedder.hashed import HashedEmbedder
 from chalicelib.errors import JobsUnavailable
 from chalicelib.following import Following
 from chalicelib.library import Library
+from chalicelib.metering import Meter
 from chalicelib.platform import memory as memory_platform
 from chalicelib.platform.limits import encode_job
 from chalicelib.records import Chunk, Document
@@ -98,17 +99,18 @@ class World:
         keeps_documents = self.settings.retriever != "none"
         self.runs = Runs(self.store, self.vault, self.clock, PROMPT)
         self.questions = Questions(self.conversations, self.claims, self.runs, self.settings, self.clock)
+        self.meter = Meter(self.llm, self.store, self.settings, self.clock)
         self.engine = TurnEngine(
             self.conversations,
             self.llm,
-            lambda who, request: self.llm.stream(request),
+            self.meter.stream,
             self.settings,
             self.clock,
             sources if keeps_documents else None,
         )
 
         self.jobs = HeldJobs()
-        self.turns = Turns(self.questions, self.engine, self.conversations, self.claims, self.runs, lambda: self.jobs)
+        self.turns = Turns(self.questions, self.engine, self.conversations, self.claims, self.runs, lambda: self.jobs, self.meter.check)
         self.following = Following(self.questions, self.conversations, self.runs, self.watch.monotonic, self.watch.sleep)
 
     def ask(self, owner: str, ask: Ask | Again, sink: Sink, wish: Claim | None = None) -> Answered:
