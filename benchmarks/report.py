@@ -18,7 +18,7 @@ from benchmarks.support.processes import ROOT
 from benchmarks.support.targets import Numbers, Results
 from chalicelib.clock import iso
 
-PROGRAMS = ("turn", "coldstart", "local", "tokens")
+PROGRAMS = ("turn", "coldstart", "local", "stream", "tokens")
 ON_DATA: Mapping[str, tuple[str, ...]] = {"retrieval": ("--scale", "20000x1024"), "grounding": (), "isolation": ()}
 """Those that need a folder of judged collections, and what else they are told."""
 ON_DOCUMENTS: Mapping[str, tuple[str, ...]] = {"ingest": ("--peers",), "answers": ()}

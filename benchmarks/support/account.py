@@ -1,7 +1,7 @@
 """An AWS account on this machine for as long as a benchmark runs: moto and the Bedrock stand-in, over HTTP."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,19 +23,34 @@ def dev_account(answer: str, deltas: int) -> Iterator[None]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         moto = stack.enter_context(server(folder / "moto", *_MOTO))
-        bedrock = stack.enter_context(server(folder / "bedrock", *_BEDROCK))
-        stack.enter_context(environment(_settings(folder, moto, bedrock)))
+        bedrock = stack.enter_context(bedrock_server(folder))
+        stack.enter_context(environment(settings(folder, moto, bedrock)))
         enter_stage("dev")
-        httpx.post(f"{bedrock}/standin/script", json={"default": {"reply": answer, "deltas": deltas}}).raise_for_status()
-        boto3.client("cloudformation").create_stack(
-            StackName="pai-dev",
-            TemplateBody=RESOURCES.read_text(),
-            Parameters=[{"ParameterKey": "Environment", "ParameterValue": "dev"}],
-        )
+        script(bedrock, {"reply": answer, "deltas": deltas})
+        create_stack()
         yield
 
 
-def _settings(folder: Path, moto: str, bedrock: str) -> dict[str, str]:
+def bedrock_server(folder: Path) -> AbstractContextManager[str]:
+    """Run the Bedrock stand-in, with its output in this folder; the context is its address."""
+    return server(folder / "bedrock", *_BEDROCK)
+
+
+def script(bedrock: str, behaviour: Mapping[str, object]) -> None:
+    """Have the stand-in answer everything so (tests.standins.bedrock.Behaviour)."""
+    httpx.post(f"{bedrock}/standin/script", json={"default": behaviour}).raise_for_status()
+
+
+def create_stack() -> None:
+    """Make PAI's resources for stage dev."""
+    boto3.client("cloudformation").create_stack(
+        StackName="pai-dev",
+        TemplateBody=RESOURCES.read_text(),
+        Parameters=[{"ParameterKey": "Environment", "ParameterValue": "dev"}],
+    )
+
+
+def settings(folder: Path, moto: str, bedrock: str) -> dict[str, str]:
     """Return the account's environment; nothing of the person's own AWS settings may leak into it."""
     return {
         "AWS_ENDPOINT_URL": moto,

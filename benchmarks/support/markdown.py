@@ -18,6 +18,18 @@ TURN_ROWS = {
     "own_cpu_ms": "CPU of PAI, ms",
 }
 
+STREAM_ROWS = {
+    "first_word_ms": "one machine: first word of a followed turn, ms",
+    "engine_first_word_ms": "… of the bare engine, ms",
+    "aws_answer_s": "AWS: how long the model speaks, s",
+    "aws_total_extra_ms": "… the turn's end after the model's, ms",
+    "polls_per_turn": "… requests for events in a turn",
+    "aws_write_units": "… DynamoDB write units",
+    "aws_read_units": "… DynamoDB read units",
+    "dollars_per_million_turns": "dollars for a million turns: requests and DynamoDB",
+    "dollars_per_million_turns_of_function_time": "… Lambda's time at 1 GB, which waits as long as the model speaks, twice",
+}
+
 LEGS = ("vector", "bm25", "hybrid")
 INGEST_ROWS = {
     "pages_per_s": "PDF pages a CPU second",
@@ -53,6 +65,8 @@ def tables(results: Results) -> str:
     parts = [_targets(results)]
     if "turn" in results:
         parts.append(_turns(results["turn"]))
+    if "stream" in results:
+        parts.append(_stream(results["stream"]))
     if "tokens" in results:
         parts.append(_estimates(results["tokens"]))
     if "retrieval" in results:
@@ -74,6 +88,11 @@ def _turns(numbers: Numbers) -> str:
     header = ["turns before it", "0 (begins a conversation)", *map(str, numbers["lengths"])]
     rows = [[what, str(numbers["first_turn"][name]), *map(str, numbers[name])] for name, what in TURN_ROWS.items()]
     return "## One turn of 2.7 KB\n\n" + _table(header, rows)
+
+
+def _stream(numbers: Numbers) -> str:
+    rows = [[what, str(numbers[name])] for name, what in STREAM_ROWS.items()]
+    return "## Following an answer\n\n" + _table(["what", "measured"], rows)
 
 
 def _estimates(numbers: Numbers) -> str:

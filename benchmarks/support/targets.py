@@ -86,6 +86,12 @@ TARGETS = (
     Target("coldstart", "Modules in it that a chat has no use for", lambda numbers: len(numbers["unwanted_modules"]), 0),
     Target("local", "Tokens a second through `/chat` ÷ bare engine", lambda numbers: numbers["throughput_ratio"], 0.9, True),
     Target("local", "… for a short question", lambda numbers: numbers["short_question"]["throughput_ratio"], 0.9, True),
+    Target("stream", "First word of a followed turn after the bare engine's, ms", _of("first_word_extra_ms"), 150),
+    Target("stream", "… its end, ÷ the bare engine's", _of("total_ratio"), 1.1),
+    Target("stream", "… on AWS, first word after bare boto3's, ms", _of("aws_first_word_extra_ms"), 400),
+    Target(
+        "stream", "Dollars of requests and DynamoDB for a million such turns of 8 s", _of("dollars_per_million_turns"), 150
+    ),
     *(
         Target("retrieval", f"nDCG@10 of hybrid search, {name}", _of(name, "hybrid", "ndcg10"), least, True)
         for name, (least, _) in COLLECTIONS.items()

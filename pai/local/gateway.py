@@ -8,8 +8,8 @@ import base64
 import json
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,10 +19,12 @@ from chalice.local import ForbiddenError, LocalChalice, LocalGateway, NotAuthori
 
 from chalicelib import logs
 from chalicelib.errors import Forbidden, InternalError, MethodNotAllowed, PaiError, RouteNotFound, Unauthorized
-from chalicelib.http import BODY_BYTES, error_reply
+from chalicelib.http import BODY_BYTES, error_reply, streaming
 from chalicelib.wiring import here
 
 UPLOADS = "/uploads/"
+LIVE = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""What keeps caches, and proxies like nginx, from holding events back. A reply's own headers go before."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,16 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class HttpReply:
-    """One whole answer, without the headers that belong to the connection."""
+    """One answer, without the headers that belong to the connection. If there are `pieces`, they are its body.
+
+    `request_id` is what to log beside a defect that shows only while pieces are drawn.
+    """
 
     status: int
     headers: Sequence[tuple[str, str]]
     body: bytes = b""
+    pieces: Generator[str] | None = None
+    request_id: str = ""
 
 
 class PerThread(LocalChalice):
@@ -65,7 +72,7 @@ class Gateway:
     def __init__(self, app: Chalice, config: Config) -> None:
         if not isinstance(app, PerThread):
             app.__class__ = type("ThreadedChalice", (PerThread, type(app)), {})
-        self._routes = app.routes
+        self._app: Any = app
         self._chalice = LocalGateway(app, config)
 
     def body_bytes(self, method: str, target: str) -> int:
@@ -80,7 +87,9 @@ class Gateway:
         try:
             path = _origin_form(request.target)
             method = self._known_method(request.method, path)
-            return _reply(self._chalice.handle_request(method, path, dict(request.headers), request.body or None))
+            with streaming() as door:
+                reply = _reply(self._chalice.handle_request(method, path, dict(request.headers), request.body or None))
+            return self._with(door.pieces, reply) if door.pieces else reply
         except NotAuthorizedError:
             return refusal(Unauthorized("Send an API key, as `Authorization: Bearer <key>`; `pai keys create` makes one."))
         except ForbiddenError:
@@ -92,13 +101,19 @@ class Gateway:
         except Exception as error:  # noqa: BLE001 - the outermost place: a defect becomes a logged 500
             return _defect(error)
 
+    def _with(self, pieces: Generator[str], reply: HttpReply) -> HttpReply:
+        """Return the reply with its pieces; without, if Chalice found fault with it and gave an answer of its own instead."""
+        if reply.body:
+            return reply
+        return replace(reply, pieces=pieces, request_id=self._app.lambda_context.aws_request_id)
+
     def _known_method(self, method: str, path: str) -> str:
         """Return the method to call; HEAD is GET, whose body the server then keeps back."""
         try:
             route = self._chalice.event_converter.create_lambda_event(method, path, {})["requestContext"]["resourcePath"]
         except ValueError:
             raise RouteNotFound("There is no such address here. The README lists those there are.") from None
-        methods = self._routes[route]
+        methods = self._app.routes[route]
         if method == "HEAD" and "GET" in methods:
             return "GET"
         if method not in methods and method != "OPTIONS":
@@ -143,6 +158,9 @@ def _reply(response: Mapping[str, Any]) -> HttpReply:
     content = base64.b64decode(body) if response.get("isBase64Encoded") else body
     headers = [*response.get("headers", {}).items()]
     headers += [(name, value) for name, values in response.get("multiValueHeaders", {}).items() for value in values]
-    if not any(name.lower() == "content-type" for name, _ in headers):
+    named = {name.lower(): value for name, value in headers}
+    if "content-type" not in named:
         headers.append(("Content-Type", "application/json"))
+    elif named["content-type"].startswith("text/event-stream"):
+        headers += [(name, value) for name, value in LIVE.items() if name.lower() not in named]
     return HttpReply(response["statusCode"], headers, content.encode() if isinstance(content, str) else content)

@@ -183,7 +183,7 @@ def _load_app() -> Chalice:
 
 def _stop(server: HttpServer, ours: Parts, status: int) -> None:
     """Let requests under way end, for a moment; then stop the model, which ends them; then end, whatever is still going on."""
-    all_answered = server.stop(GRACE_S)
+    all_answered = server.drain(GRACE_S)
     if not all_answered:
         # On a busy machine a model may take long to notice. There is no need to wait for it: its memory goes with us.
         threading.Thread(target=_close, args=(ours.llm,), daemon=True).start()

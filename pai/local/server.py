@@ -1,16 +1,21 @@
 """The HTTP/1.1 server of one machine: a thread for each connection, h11 for the protocol, a gateway for the answers.
 
 Requests are bounded before they reach the app: their head, their body and the time they take to arrive.
+
+Answers may come in pieces, which are drawn in the connection's own thread and sent at once. Whether the client is still
+there is looked at after each. So who has nothing to say for a while gives empty pieces, about one a second: nothing is sent
+for them, but they let an answer end whose client has gone. Nothing else could end it: no thread can close another's generator.
 """
 
 import http.client
 import socket
 import socketserver
+import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from email.utils import formatdate
 from typing import Any
 
@@ -32,6 +37,10 @@ LINGER_BYTES = 32 * 1024 * 1024
 """How much of a refused request is read and dropped: closing on unread bytes would take the answer from the client."""
 
 
+class BrokenOff(ConnectionError):
+    """The answer ends before its end: its client has gone or does not take it, or there is a defect in what makes it."""
+
+
 class Connection(socketserver.BaseRequestHandler):
     """One client's connection: request after request until either side ends it."""
 
@@ -50,7 +59,7 @@ class Connection(socketserver.BaseRequestHandler):
                     return
                 self._http.start_next_cycle()
         except OSError:
-            return  # The client has gone, or does not take its answer: there is nobody to tell.
+            self._break_off()  # The client has gone, or does not take its answer: there is nobody to tell.
 
     def _wait_for_request(self) -> bool:
         """Wait for the first byte of a request; False when the client ends the connection, or leaves it idle for too long."""
@@ -112,18 +121,66 @@ class Connection(socketserver.BaseRequestHandler):
         return event
 
     def _send(self, reply: HttpReply, *, last: bool) -> None:
-        """Send the answer in one piece; with `last` the client is told that the connection ends with it."""
+        """Send the answer; with `last` the client is told that the connection ends with it."""
+        head = self._head(reply, last)
+        if reply.pieces is not None:
+            self._send_bytes(head)
+            self._send_pieces(reply.pieces, reply.request_id)
+            self._send_bytes(self._bytes(h11.EndOfMessage()))
+        else:
+            body = b"" if self._is_head else self._bytes(h11.Data(data=reply.body))
+            self._send_bytes(head + body + self._bytes(h11.EndOfMessage()))
+
+    def _head(self, reply: HttpReply, last: bool) -> bytes:
+        """Return the head. Without a length h11 makes chunks, or to HTTP/1.0 what the end of the connection ends."""
         headers = [(name.encode(), value.encode()) for name, value in reply.headers]
-        headers += [(b"Date", formatdate(usegmt=True).encode()), (b"Content-Length", str(len(reply.body)).encode())]
+        headers.append((b"Date", formatdate(usegmt=True).encode()))
+        if reply.pieces is None:
+            headers.append((b"Content-Length", str(len(reply.body)).encode()))
         if last:
             headers.append((b"Connection", b"close"))
         reason = http.client.responses.get(reply.status, "").encode()
-        data = self._bytes(h11.Response(status_code=reply.status, reason=reason, headers=headers))
-        if not self._is_head:
-            data += self._bytes(h11.Data(data=reply.body))
-        data += self._bytes(h11.EndOfMessage())
+        return self._bytes(h11.Response(status_code=reply.status, reason=reason, headers=headers))
+
+    def _send_pieces(self, pieces: Generator[str], request_id: str) -> None:
+        """Send each piece as it comes, while somebody is there to take it, and close the generator. Raises `BrokenOff`."""
+        try:
+            with closing(pieces), self.server.cuttable(self.request):
+                for piece in () if self._is_head else pieces:
+                    self._pass_on(self._bytes(h11.Data(data=piece.encode())))
+        except BrokenOff:
+            raise
+        except Exception as error:
+            logs.defect(error, request_id)
+            raise BrokenOff from error
+
+    def _pass_on(self, data: bytes) -> None:
+        """Send this, if it is anything, and look whether the client is still there. Raises `BrokenOff`.
+
+        A client that has closed only its own side has gone, too: what it meant can't be told from here.
+        """
+        try:
+            if data:
+                self._send_bytes(data)
+            self.request.settimeout(0)
+            has_gone = self.request.recv(1, socket.MSG_PEEK) == b""
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise BrokenOff from error
+        if has_gone:
+            raise BrokenOff
+
+    def _send_bytes(self, data: bytes) -> None:
         self.request.settimeout(self.server.request_s)
         self.request.sendall(data)
+
+    def _break_off(self) -> None:
+        """Let no answer that was broken off look whole: HTTP/1.0 takes a connection's end for the answer's, unless by RST."""
+        if self._http.our_state is h11.SEND_BODY and self._http.their_http_version == b"1.0":
+            with suppress(OSError):
+                self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.request.close()
 
     def _bytes(self, event: h11.Event) -> bytes:
         return self._http.send(event) or b""
@@ -157,6 +214,8 @@ class HttpServer(socketserver.ThreadingTCPServer):
         self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         self.stopping = False
         self._working = 0
+        self._streams: set[socket.socket] = set()
+        self._cut = False
         self._idle = threading.Condition()
         super().__init__((host, port), Connection, bind_and_activate=False)
         try:
@@ -187,7 +246,20 @@ class HttpServer(socketserver.ThreadingTCPServer):
                 self._working -= 1
                 self._idle.notify_all()
 
-    def stop(self, grace_s: float) -> bool:
+    @contextmanager
+    def cuttable(self, client: socket.socket) -> Iterator[None]:
+        """Have `stop` cut this client off if it is still being served then."""
+        with self._idle:
+            self._streams.add(client)
+            if self._cut:
+                _shut(client)
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._streams.remove(client)
+
+    def drain(self, grace_s: float) -> bool:
         """Take no more connections; return whether all requests under way were answered within the grace."""
         self.stopping = True
         self.shutdown()
@@ -195,7 +267,22 @@ class HttpServer(socketserver.ThreadingTCPServer):
         with self._idle:
             return self._idle.wait_for(lambda: self._working == 0, timeout=grace_s)
 
+    def stop(self, grace_s: float) -> bool:
+        """Drain, and cut off the answers in pieces that go on after the grace: they may be minutes long."""
+        all_answered = self.drain(grace_s)
+        with self._idle:
+            self._cut = True
+            for client in self._streams:
+                _shut(client)
+        return all_answered
+
     def handle_error(self, request: object, client_address: object) -> None:
         error = sys.exc_info()[1]
         if error:
             logs.defect(error, request_id="")
+
+
+def _shut(client: socket.socket) -> None:
+    """End a connection that another thread is using: what that sends or reads next fails."""
+    with suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)

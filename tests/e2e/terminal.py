@@ -25,8 +25,8 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """What the child does first: make the terminal its own, so that Ctrl-C reaches it as a signal."""
 
 
-class Screen(pyte.Screen):
-    """A screen that answers what programs ask a terminal, such as where its cursor is."""
+class Screen(pyte.HistoryScreen):
+    """A screen that answers what programs ask a terminal, such as where its cursor is, and keeps what scrolls off its top."""
 
     keyboard = -1
 
@@ -42,7 +42,7 @@ class Terminal:
     ) -> None:
         self._keyboard, screen_side = pty.openpty()
         fcntl.ioctl(screen_side, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self._screen = Screen(columns, rows)
+        self._screen = Screen(columns, rows, history=10_000)
         self._screen.keyboard = self._keyboard
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
@@ -71,6 +71,17 @@ class Terminal:
         """What the screen shows, without the blanks at the ends of lines."""
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
+    @property
+    def whole_text(self) -> str:
+        """What has scrolled off the top of the screen, and what it shows."""
+        gone = ["".join(line[column].data for column in range(self._screen.columns)) for line in self._screen.history.top]
+        return "\n".join([*(line.rstrip() for line in gone), self.text])
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Make the window another size; the screen is told, as by a terminal that does not wrap anew what is there."""
+        fcntl.ioctl(self._keyboard, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self._screen.resize(rows, columns)
+
     def type(self, keys: str) -> None:
         os.write(self._keyboard, keys.encode())
 
@@ -84,6 +95,12 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE_S
         while words not in self.text:
             assert self._read(deadline), f"{words!r} never came:\n{self.text}"
+
+    def wait_for_no(self, words: str) -> None:
+        """Wait until the screen shows these words no more."""
+        deadline = time.monotonic() + PATIENCE_S
+        while words in self.text:
+            assert self._read(deadline), f"{words!r} stays:\n{self.text}"
 
     def wait_for_spinner(self) -> None:
         """Wait until the screen ends with seconds that pass."""

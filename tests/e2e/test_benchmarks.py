@@ -20,6 +20,15 @@ def test_throughput_of_the_server_is_compared_with_the_bare_engines() -> None:
     assert numbers["throughput_ratio"] > 0
 
 
+def test_followed_turn_is_compared_with_the_bare_engine_and_costed_on_aws() -> None:
+    numbers = numbers_of("stream", "--model", "smollm2", "--rounds", "1", "--words", "8")
+
+    assert numbers["total_ratio"] > 0
+    assert 1 <= numbers["polls_per_turn"] < 8
+    assert 9 <= numbers["aws_write_units"] < 20
+    assert 0 < numbers["dollars_per_million_turns"] < 150
+
+
 def test_estimate_of_tokens_is_compared_with_a_tokenizer() -> None:
     numbers = numbers_of("tokens", "--model", "smollm2")
 

@@ -1,5 +1,6 @@
 """The whole of it, with nothing standing in: a real model, a real key file, a real database, processes that are killed."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -55,6 +56,44 @@ def ask(client: httpx.Client, message: str, conversation_id: str = "") -> dict[s
     assert reply.status_code == 200, reply.text
     answer: dict[str, object] = reply.json()
     return answer
+
+
+def events(client: httpx.Client, path: str, last: str = "") -> Iterator[tuple[str, str, dict[str, object]]]:
+    """Yield each event of a turn as it comes: its id, name and data."""
+    with client.stream("GET", f"{path}/events", headers={"Last-Event-ID": last} if last else {}) as response:
+        fields: dict[str, str] = {}
+        for line in response.iter_lines():
+            name, _, value = line.partition(": ")
+            if line:
+                fields[name] = value
+            elif "data" in fields:
+                yield fields.get("id", ""), fields["event"], json.loads(fields["data"])
+                fields = {}
+
+
+def test_answer_is_followed_after_its_server_was_killed_in_the_middle(tmp_path: Path) -> None:
+    home, log = tmp_path / "home", tmp_path / "log"
+    body = {"message": "Tell me a very long story about the sea.", "max_tokens": 400, "temperature": 0}
+    with running(home, log) as (client, process):
+        turn = client.post("/chat", json=body, headers={"Prefer": "respond-async"}).json()
+        path = f"/conversations/{turn['conversation_id']}/turns/{turn['turn_id']}"
+        seen = ""
+        for last, name, data in events(client, path):
+            seen += str(data["text"]) if name == "text" else ""
+            if len(seen) > 20:
+                break
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=10)
+    with running(home, log) as (client, process):
+        rest = list(events(client, path, last))
+        kept = client.get(path).json()
+        again = client.post(f"/conversations/{turn['conversation_id']}/regenerate", json={"max_tokens": 8}).json()
+
+    assert [name for _, name, _ in rest][-1] == "failed"
+    assert rest[-1][2]["Code"] == "TurnLost"
+    assert kept["message"] == seen + "".join(str(data["text"]) for _, name, data in rest if name == "text")
+    assert again["turn_id"] == turn["turn_id"]
+    assert again["message"]
 
 
 def test_conversation_goes_on_after_the_server_is_killed_and_nothing_said_is_readable_on_disk(tmp_path: Path) -> None:
