@@ -32,7 +32,7 @@ Ask = Callable[[str, int], int]
 def measure(model: str = DEFAULT_MODEL, rounds: int = ROUNDS, max_tokens: int = MAX_TOKENS) -> Numbers:
     """Return the medians of both speeds, and of their ratio in each round; of a plain question, and of a short one."""
     path = model_file(model)
-    with TemporaryDirectory() as folder, environment({"PAI_HOME": f"{folder}/home"}):
+    with TemporaryDirectory() as folder, environment({"PAI_HOME": f"{folder}/home", "PAI_TITLES": "0"}):
         run = ("-m", "pai", "run", "--port", "0", "--model", str(path))
         with server(Path(folder, "log"), *run) as url, bare_engine(path) as (engine, _):
             key = Path(folder, "home", "api-key").read_text().strip()

@@ -146,7 +146,7 @@ def on_aws(rounds: int, words: int) -> Numbers:
         "polls_per_turn": polls,
         **{f"aws_{name}": round(value, 1) for name, value in units.items()},
         "dollars_per_million_turns": round(bill.requests_and_units(1 + polls, 2 + polls, **units), 2),
-        "dollars_per_million_turns_of_function_time": round(bill.function_seconds(held_s + answer_s), 2),
+        "dollars_per_million_turns_of_function_time": round(bill.function_time(held_s, answer_s), 2),
     }
 
 
@@ -157,7 +157,7 @@ def _account(words: int) -> Iterator[tuple[str, str, Path, Any]]:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         moto = stack.enter_context(server(folder / "moto", "-m", "benchmarks.support.slow_aws", str(folder / "calls")))
         bedrock = stack.enter_context(bedrock_server(folder))
-        ours = {**settings(folder, moto, bedrock), "PAI_TITLES": "0"}
+        ours = settings(folder, moto, bedrock)
         stack.enter_context(environment(ours))
         create_stack()
         functions = stack.enter_context(server(folder / "functions", "-m", "benchmarks.support.functions"))

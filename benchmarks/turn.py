@@ -106,6 +106,7 @@ class Bench:
             "calls": [call.operation for call in calls],
             "reads": count(calls, "dynamodb", READS),
             "writes": count(calls, "dynamodb", WRITES),
+            "budget_writes": sum(call.operation in WRITES and written_key(call)[0].startswith("U#") for call in calls),
             "writes_with_idempotency_key": self._writes_with_key(event),
             **units,
             "bedrock_calls": count(calls, "bedrock-runtime"),

@@ -12,8 +12,8 @@ from chalicelib.errors import PaiError, TurnLost, Unavailable
 from chalicelib.http import Reply, Request
 from chalicelib.records import Conversation, Message
 
-POLL_S = 0.1
-"""How often the log of a worker in another process is read."""
+POLL_S, FIRST_POLL_S = 0.1, 0.05
+"""How often the log of a worker in another process is read; until the first words are there, more often."""
 HERE_S = 1.0
 """How long to wait for a worker in this process, which says itself when there is more."""
 CHECK_S = 2.0
@@ -122,7 +122,7 @@ class Following:
         if recorder := self._runs.here(conversation, question):
             recorder.wait_beyond(place.number, HERE_S)
         else:
-            self._sleep(POLL_S)
+            self._sleep(POLL_S if place.number > 0 else FIRST_POLL_S)
 
     def _piece(self, conversation: Conversation, question: Message, event: TurnEvent) -> str:
         if event.kind != "done":

@@ -84,17 +84,20 @@ class Turns:
 
     def work(self, job: Mapping[str, Any]) -> None:
         """Do a job that was started here or in another process, unless nobody wants it any more."""
-        ids, key_id = (job["owner"], job["conversation_id"], job["turn_id"]), job["key_id"]
         with suppress(NotFound):
             if job["do"] == "title":
-                self._engine.name(Principal(job["owner"], key_id), *self._conversations.exchange(*ids))
-            elif turn := self._questions.of_run(*ids, job["run"], key_id):
-                self._answer(turn)
+                exchange = self._conversations.exchange(job["owner"], job["conversation_id"], job["turn_id"])
+                self._engine.name(Principal(job["owner"], job["key_id"]), *exchange)
+            else:
+                self._answer(job["owner"], job["conversation_id"], job["turn_id"], job["run"], job["key_id"])
 
-    def _answer(self, turn: Turn) -> None:
+    def _answer(self, owner: str, conversation_id: str, turn_id: str, run: int, key_id: str) -> None:
+        """Answer a turn, unless another worker does, or it has been answered or given up since."""
+        taken = self._runs.begin_to_take(owner, conversation_id, turn_id, run)
+        turn = self._questions.of_run(owner, conversation_id, turn_id, run, key_id)
+        if not taken.result() or turn is None:
+            return
         with self._runs.recording(turn.conversation, turn.question) as recorder:
-            if recorder is None:
-                return
             answer = self._recorded(turn, recorder)
         if answer and self._engine.wants_title(turn):
             self._engine.name(turn.who, turn.conversation, turn.question, answer)

@@ -13,6 +13,8 @@ from pai.stage import enter_stage
 
 RESOURCES = ROOT / "infrastructure" / "resources.yaml"
 
+BUDGET = "day-dollars=1000, month-dollars=10000, day-tokens=1000M, month-tokens=10000M, key-minute-requests=100000"
+"""All the limits that a deployment has, so high that a benchmark does not meet them."""
 _MOTO = ("-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", "0")
 _BEDROCK = ("-m", "tests.standins.bedrock", "--port", "0")
 
@@ -51,7 +53,10 @@ def create_stack() -> None:
 
 
 def settings(folder: Path, moto: str, bedrock: str) -> dict[str, str]:
-    """Return the account's environment; nothing of the person's own AWS settings may leak into it."""
+    """Return the account's environment; nothing of the person's own AWS settings may leak into it.
+
+    Conversations are not named by the model: that is a worker's job, after the turn.
+    """
     return {
         "AWS_ENDPOINT_URL": moto,
         "AWS_ENDPOINT_URL_BEDROCK": bedrock,
@@ -63,4 +68,6 @@ def settings(folder: Path, moto: str, bedrock: str) -> dict[str, str]:
         "AWS_CONFIG_FILE": str(folder / "no-config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(folder / "no-credentials"),
         "PAI_HOME": str(folder / "home"),
+        "PAI_BUDGET": BUDGET,
+        "PAI_TITLES": "0",
     }

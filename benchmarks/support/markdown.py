@@ -9,6 +9,7 @@ TURN_ROWS = {
     "reads": "DynamoDB reads",
     "read_units": "read units",
     "writes": "DynamoDB writes",
+    "budget_writes": "… of them to reserve and settle the budget",
     "write_units": "write units, index included",
     "bedrock_calls": "Bedrock calls",
     "kms_calls": "KMS calls",
@@ -27,7 +28,7 @@ STREAM_ROWS = {
     "aws_write_units": "… DynamoDB write units",
     "aws_read_units": "… DynamoDB read units",
     "dollars_per_million_turns": "dollars for a million turns: requests and DynamoDB",
-    "dollars_per_million_turns_of_function_time": "… Lambda's time at 1 GB, which waits as long as the model speaks, twice",
+    "dollars_per_million_turns_of_function_time": "… Lambda's time: worker (0.5 GB) and followers (1 GB) wait while the model speaks",
 }
 
 LEGS = ("vector", "bm25", "hybrid")

@@ -58,6 +58,17 @@ class TurnEvent:
     data: Mapping[str, Any]
 
 
+def log_key(owner: str, conversation_id: str, turn_id: str) -> str:
+    """Return the partition of a turn's events."""
+    return f"E#{owner}#{conversation_id}#{turn_id}"
+
+
+def take(store: Store, pk: str, run: int, now: float) -> bool:
+    """Store the first event of a run, which says nothing but that a worker has taken it; False when another one has."""
+    item: Item = {"pk": pk, "sk": _key(Place(run, 0)), "kind": "state", **_dated(now)}
+    return store.put(item, [When("absent", "pk")])
+
+
 class TurnLog:
     """The events of one turn."""
 
@@ -70,7 +81,8 @@ class TurnLog:
         """Store an event; False when there is one in its place."""
         sk = _key(event.place)
         sealed = self._box.seal(sk, "data", json.dumps(event.data, ensure_ascii=False))
-        return self._store.put({"sk": sk, "kind": event.kind, "data": sealed, **self._dated()}, [When("absent", "pk")])
+        item: Item = {"pk": self._box.pk, "sk": sk, "kind": event.kind, "data": sealed, **_dated(self._now())}
+        return self._store.put(item, [When("absent", "pk")])
 
     def after(self, place: Place) -> Sequence[TurnEvent]:
         """Return what came behind a place in its run, in order."""
@@ -84,7 +96,7 @@ class TurnLog:
 
     def give_sign(self, run: int) -> None:
         """Say that the worker of this run lives."""
-        self._store.put({"sk": f"{_run_key(run)}~alive", **self._dated()})
+        self._store.put({"pk": self._box.pk, "sk": f"{_run_key(run)}~alive", **_dated(self._now())})
 
     def last_sign_ms(self, run: int) -> int:
         """Return when the worker of this run gave its last sign of life, in Unix ms; 0 when no worker has taken it."""
@@ -92,20 +104,20 @@ class TurnLog:
         return max((int(item["at_ms"]) for item in page.items), default=0)
 
     def ask_to_stop(self, run: int) -> None:
-        self._store.put({"sk": f"{_run_key(run)}~stop", **self._dated()})
+        self._store.put({"pk": self._box.pk, "sk": f"{_run_key(run)}~stop", **_dated(self._now())})
 
     def is_to_stop(self, run: int) -> bool:
         return self._store.get(self._box.pk, f"{_run_key(run)}~stop") is not None
 
-    def _dated(self) -> dict[str, Value]:
-        now = self._now()
-        return {"pk": self._box.pk, "at_ms": int(now * 1000), "expires_at": int(now) + KEPT_S}
-
     def _event(self, item: Item) -> TurnEvent:
-        sk, sealed, kind = str(item["sk"]), item["data"], item["kind"]
-        assert isinstance(sealed, bytes)
+        sk, sealed, kind = str(item["sk"]), item.get("data"), item["kind"]
         run, _, number = sk.partition("#")
-        return TurnEvent(Place(int(run), int(number)), kind, json.loads(self._box.open(sk, "data", sealed)))  # type: ignore[arg-type]
+        data = json.loads(self._box.open(sk, "data", sealed)) if isinstance(sealed, bytes) else {"state": "running"}
+        return TurnEvent(Place(int(run), int(number)), kind, data)  # type: ignore[arg-type]
+
+
+def _dated(now: float) -> dict[str, Value]:
+    return {"at_ms": int(now * 1000), "expires_at": int(now) + KEPT_S}
 
 
 def _run_key(run: int) -> str:

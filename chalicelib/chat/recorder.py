@@ -39,7 +39,7 @@ PACE = Pace()
 
 
 class Recorder:
-    """Records one run. Use it in a `with` statement: at the end of the block all that was said is stored."""
+    """Records one run that was taken. Use it in a `with` statement: at the end of the block all that was said is stored."""
 
     patient = True
 
@@ -47,19 +47,13 @@ class Recorder:
         self._log = log
         self._pace = pace
         self._changed = threading.Condition()
-        self._place = Place(run)
+        self._place = Place(run, 0)
         self._waiting: list[Waiting] = []
         self._ended, self._ended_at = False, 0.0
         self._stored_at = self._looked_at = time.monotonic()
         self._first_text_at = self._not_before = 0.0
         self._stopped = False
         self._thread = threading.Thread(target=self._work, name="pai-recorder", daemon=True)
-
-    def begin(self) -> bool:
-        """Take the run; False when another worker has, or may have."""
-        taken = self._log.append(TurnEvent(self._place.next, "state", {"state": "running"}))
-        self._place = self._place.next
-        return taken
 
     def __enter__(self) -> Self:
         self._thread.start()

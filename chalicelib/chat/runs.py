@@ -1,10 +1,12 @@
 """The workers of turns in the background: which of them are in this process, and which are lost."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 
-from chalicelib.chat.events import TurnLog
+from chalicelib.chat.events import TurnLog, log_key, take
 from chalicelib.chat.questions import SKEW_S, START_S
 from chalicelib.chat.recorder import PACE, Pace, Recorder
 from chalicelib.records import Conversation, Message
@@ -28,18 +30,30 @@ class Runs:
         self._here: dict[Run, Recorder] = {}
 
     def log(self, conversation: Conversation, turn_id: str) -> TurnLog:
-        pk = f"E#{conversation.owner}#{conversation.id}#{turn_id}"
+        pk = log_key(conversation.owner, conversation.id, turn_id)
         box = self._vault.open_box(conversation.owner, pk, conversation.wrapped_key)
         return TurnLog(self._store, box, self._now)
 
+    def begin_to_take(self, owner: str, conversation_id: str, turn_id: str, run: int) -> Future[bool]:
+        """Take a run for this process, beside its caller's work: the future is False when another worker has taken it."""
+        taken: Future[bool] = Future()
+
+        def take_it() -> None:
+            try:
+                taken.set_result(take(self._store, log_key(owner, conversation_id, turn_id), run, self._now()))
+            except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
+                taken.set_exception(error)
+
+        threading.Thread(target=take_it, name="pai-take", daemon=True).start()
+        return taken
+
     @contextmanager
-    def recording(self, conversation: Conversation, question: Message) -> Iterator[Recorder | None]:
-        """Take the run that a question waits for, and yield what records it; None when another worker has taken it."""
-        recorder = Recorder(self.log(conversation, question.id), question.lease_until_ms, self._pace)
-        if not recorder.begin():
-            yield None
-            return
-        run = _run(conversation, question)
+    def recording(self, conversation: Conversation, question: Message) -> Iterator[Recorder]:
+        """Yield what records the run of a question that was taken."""
+        recorder, run = (
+            Recorder(self.log(conversation, question.id), question.lease_until_ms, self._pace),
+            _run(conversation, question),
+        )
         self._here[run] = recorder
         try:
             with recorder:

@@ -26,10 +26,12 @@ def turn() -> dict[str, Any]:
 
 def test_turn_costs_the_same_calls_and_units_however_long_the_conversation_is(turn: dict[str, Any]) -> None:
     assert turn["lengths"] == [1, 25, 50]
-    assert turn["calls"] == [["Query", "PutItem", "ConverseStream", "PutItem", "UpdateItem"]] * 3
-    assert (turn["reads"], turn["writes"], turn["bedrock_calls"]) == ([1] * 3, [3] * 3, [1] * 3)
-    assert turn["writes_with_idempotency_key"] == [4] * 3
-    assert turn["write_units"] == [7] * 3
+    asked, answered = ["Query", "PutItem", "UpdateItem", "ConverseStream"], ["UpdateItem", "PutItem", "UpdateItem"]
+    assert turn["calls"] == [[*asked, *answered]] * 3
+    assert (turn["reads"], turn["writes"], turn["bedrock_calls"]) == ([1] * 3, [5] * 3, [1] * 3)
+    assert turn["budget_writes"] == [2] * 3
+    assert turn["writes_with_idempotency_key"] == [6] * 3
+    assert turn["write_units"] == [9] * 3
     assert turn["read_units"][1] == turn["read_units"][2]
     assert (turn["kms_warm"], turn["kms_cold"]) == (0, 1)
     assert len(turn["own_cpu_ms"]) == len(turn["sdk_cpu_ms"]) == 3
@@ -38,7 +40,7 @@ def test_turn_costs_the_same_calls_and_units_however_long_the_conversation_is(tu
 def test_turn_that_begins_a_conversation_reads_nothing_and_costs_no_more(turn: dict[str, Any]) -> None:
     first = turn["first_turn"]
 
-    assert (first["reads"], first["writes"], first["write_units"]) == (0, 4, 7)
+    assert (first["reads"], first["writes"], first["write_units"]) == (0, 6, 9)
 
 
 def test_cold_start_loads_nothing_that_a_chat_has_no_use_for() -> None:
