@@ -6,14 +6,17 @@ The key goes into one header and nowhere else: not into errors, not into a repr.
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, Self, TypedDict, TypeVar, cast
 from urllib.parse import quote
 
 import httpx
 
+from chalicelib import errors
 from pai.config import is_this_machine, normalise_address
+from pai.sse import EventSource, Sent
 
 CONNECT_S = 10.0
 ANSWER_S = 180.0
@@ -21,6 +24,12 @@ ANSWER_S = 180.0
 PATIENCE_S = 30.0
 MOST_TRIES = 16
 """How long, and how often, one question is asked again while the server asks to wait."""
+LOST_PAUSE_S = 1.0
+"""The pause before a server is asked again that was there a moment ago."""
+FOLLOWING = httpx.Timeout(60.0, connect=CONNECT_S)
+"""How long a response with events may say nothing: the server gives a sign of life sooner, also one that holds responses."""
+STOP_S = 1.5
+"""How long telling the server to stop may take: somebody has pressed Ctrl-C."""
 GATEWAY_PAUSE_S = 2.0
 """The pause after an answer of API Gateway's own that may be asked again: it names none."""
 PAGE = 100
@@ -36,8 +45,11 @@ Reply = TypeVar("Reply")
 
 
 class TokenUsage(TypedDict):
+    """`cache_read_tokens` are those of the question that the model knew already; `input_tokens` are without them."""
+
     input_tokens: int
     output_tokens: int
+    cache_read_tokens: NotRequired[int]
 
 
 class Citation(TypedDict):
@@ -66,6 +78,13 @@ class ChatReply(TypedDict):
     stop_reason: NotRequired[str]
     citations: NotRequired[list[Citation]]
     retrieval: NotRequired[Retrieved]
+
+
+class Accepted(TypedDict):
+    """A question that is answered in the background."""
+
+    conversation_id: str
+    turn_id: str
 
 
 class Created(TypedDict):
@@ -210,8 +229,79 @@ class Question:
     retrieval: Mapping[str, Any] | None = None
     idempotency_key: str = field(default_factory=lambda: str(uuid.uuid4()))
 
+    @property
+    def path(self) -> str:
+        return "/chat"
+
     def body(self) -> dict[str, Any]:
         return _given({name: value for name, value in vars(self).items() if name != "idempotency_key"})
+
+
+@dataclass(frozen=True)
+class Regeneration:
+    """Asks for another answer to the last question of a conversation. What is None is as it was in the question."""
+
+    conversation_id: str
+    model: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    retrieval: Mapping[str, Any] | None = None
+    idempotency_key: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def path(self) -> str:
+        return f"{_path(self.conversation_id)}/regenerate"
+
+    def body(self) -> dict[str, Any]:
+        return _given(
+            {name: value for name, value in vars(self).items() if name not in {"conversation_id", "idempotency_key"}}
+        )
+
+
+Asked = Question | Regeneration
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The server has the question, and answers it also when nobody follows."""
+
+    conversation_id: str
+    turn_id: str
+
+    @property
+    def path(self) -> str:
+        return f"{_path(self.conversation_id)}/turns/{_segment(self.turn_id)}"
+
+
+@dataclass(frozen=True)
+class State:
+    """What the server is about: "running", or "waking" while the documents' database wakes."""
+
+    state: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """The next words."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Restart:
+    """The answer begins anew: the words so far do not count."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The answer as it is kept, which may differ from the words so far: it has the marks of its citations."""
+
+    reply: ChatReply
+
+
+Event = Begun | State | Text | Restart | Done
+BACK = State("running")
+"""What a lost connection that is there again says: the pause is over, though nothing may have happened yet."""
 
 
 class ClientError(Exception):
@@ -238,6 +328,10 @@ class ClientError(Exception):
         self.retry_after_s = retry_after_s
         self.request_id = request_id
         self.details = details or {}
+
+
+class TurnFailed(ClientError):
+    """The server took the question, and could not answer it."""
 
 
 OnWait = Callable[[float, ClientError], object]
@@ -267,13 +361,101 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
-    def chat(self, question: Question, on_wait: OnWait | None = None) -> ChatReply:
-        """Ask, and ask again for as long as the server says when to; a lost connection is taken up the same way.
+    def stream(self, asked: Asked, on_wait: OnWait | None = None) -> Generator[Event]:
+        """Ask, and yield what happens up to `Done`. Close the iterator to leave early: the server goes on.
 
-        `on_wait(seconds, error)` is called before each pause.
+        It asks again for as long as the server says when to. A connection that breaks off, or a server that starts anew, is
+        taken up where it was. `on_wait(seconds, error)` is called before each pause. Raises TurnFailed with the server's
+        reason when there will be no answer.
         """
-        headers = {"Idempotency-Key": question.idempotency_key}
-        return patiently(lambda: self._json(ChatReply, "POST", "/chat", json=question.body(), headers=headers), on_wait)
+        tries, waited_s = 0, 0.0
+        while True:
+            first = patiently(lambda: self._begin(asked), on_wait)
+            yield first
+            if isinstance(first, Done):
+                return
+            tries += 1
+            try:
+                yield from self._follow(first, on_wait)
+                return
+            except TurnFailed as error:
+                waited_s += _wait(error, on_wait, tries, waited_s)
+            yield Restart()
+
+    def _begin(self, asked: Asked) -> Begun | Done:
+        """Ask. A server that has the answer already, or does not answer in the background, gives it here."""
+        headers = {"Idempotency-Key": asked.idempotency_key, "Prefer": "respond-async"}
+        response = self._send("POST", asked.path, json=asked.body(), headers=headers)
+        if response.status_code != httpx.codes.ACCEPTED:
+            return Done(self._shaped(ChatReply, response))
+        accepted = self._shaped(Accepted, response)
+        return Begun(accepted["conversation_id"], accepted["turn_id"])
+
+    def _follow(self, begun: Begun, on_wait: OnWait | None) -> Generator[Event]:
+        """Yield a turn's events, from as many responses as that takes."""
+        source, lost_at = EventSource(), 0.0
+        while True:
+            try:
+                with closing(self._sent(begun, source)) as response:
+                    for sent in response:
+                        event = self._event(sent, begun) if sent else BACK if lost_at else None
+                        lost_at = 0.0 if sent else lost_at
+                        if event is not None:
+                            yield event
+                        if isinstance(event, Done):
+                            return
+            except TurnFailed:
+                raise
+            except ClientError as error:
+                lost_at = lost_at or time.monotonic()
+                _wait(_coming_back(error), on_wait, waited_s=time.monotonic() - lost_at)
+
+    def _sent(self, begun: Begun, source: EventSource) -> Generator[Sent | None]:
+        """Yield what one response has of a turn's events, first of all None. It returns when it is time to ask again."""
+        asked_at, empty = time.monotonic(), True
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}  # what is packed comes late
+        if source.last_id:
+            headers["Last-Event-ID"] = source.last_id
+        request = self._http.build_request(
+            "GET", f"{begun.path}/events", headers=httpx.Headers(headers, encoding="utf-8"), timeout=FOLLOWING
+        )
+        with self._explained(), closing(self._http.send(request, stream=True)) as response:
+            if not response.is_success:
+                response.read()
+                raise error_of(response)
+            if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
+                raise self._not_pai(response)
+            yield None
+            for sent in source.read(response.iter_bytes()):
+                empty = False
+                yield sent
+        if source.retry_s is None:
+            raise self._broken_off()
+        time.sleep(pause_before_next(source.retry_s, time.monotonic() - asked_at, empty=empty))
+
+    def _event(self, sent: Sent, begun: Begun) -> Event | None:
+        """Return what an event means; None for one that we do not know. Raises TurnFailed."""
+        data = _parsed(sent.data) or {}
+        match sent.kind:
+            case "state":
+                return State(_text(data, "state"))
+            case "text":
+                return Text(_text(data, "text"))
+            case "restart":
+                return Restart()
+            case "done" if _has_all(ChatReply, data):
+                return Done(cast(ChatReply, data))
+            case "done" | "failed":
+                raise _failed(data, begun)
+        return None
+
+    def stop_turn(self, begun: Begun) -> None:
+        """Have the server end an answer where it is, and keep what it has."""
+        self._send("DELETE", begun.path, timeout=STOP_S)
+
+    def usage(self, month: str | None = None) -> dict[str, Any]:
+        """Return what was used in a month, such as 2026-01, or in this one: tokens, and dollars where the price is known."""
+        return self._json(dict, "GET", "/usage", params=_given({"month": month}))
 
     def create_conversation(self, *, user_id: str | None = None, initial_message: str | None = None) -> Created:
         body = _given({"user_id": user_id, "initial_message": initial_message})
@@ -401,21 +583,26 @@ class Client:
 
     def _json(self, shape: type[Shape], method: str, path: str, **options: Any) -> Shape:
         """Send a request and return its JSON object, which must have what `shape` requires."""
-        response = self._send(method, path, **options)
-        required: frozenset[str] = getattr(shape, "__required_keys__", frozenset())
-        reply = _object(response)
-        if reply is None or not required <= reply.keys():
-            kind = response.headers.get("Content-Type", "no type")
-            raise ClientError(
-                "NotPai",
-                f"{self.address} answers, but not as PAI does ({kind}). Check the address with `pai use`.",
-                status=response.status_code,
-            )
-        return cast(Shape, reply)
+        return self._shaped(shape, self._send(method, path, **options))
+
+    def _shaped(self, shape: type[Shape], response: httpx.Response) -> Shape:
+        body = _object(response)
+        if body is None or not _has_all(shape, body):
+            raise self._not_pai(response)
+        return cast(Shape, body)
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
+        with self._explained():
             response = self._http.request(method, path, **options)
+        if not response.is_success:
+            raise error_of(response)
+        return response
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise what goes wrong with a connection as a ClientError."""
+        try:
+            yield
         except ValueError:
             sentence = "What was given can't be sent as JSON: a number that is none, or text with half a character in it."
             raise ClientError("BadRequest", sentence, status=400) from None
@@ -424,10 +611,18 @@ class Client:
         except httpx.TimeoutException:
             raise ClientError("TimedOut", f"{self.address} took the request, but no answer came in time.") from None
         except httpx.RequestError:  # not as the cause: some of these quote the header with the key
-            raise ClientError("Interrupted", f"The connection to {self.address} broke off.", retry_after_s=1) from None
-        if not response.is_success:
-            raise error_of(response)
-        return response
+            raise self._broken_off() from None
+
+    def _broken_off(self) -> ClientError:
+        return ClientError("Interrupted", f"The connection to {self.address} broke off.", retry_after_s=LOST_PAUSE_S)
+
+    def _not_pai(self, response: httpx.Response) -> ClientError:
+        kind = response.headers.get("Content-Type", "no type")
+        return ClientError(
+            "NotPai",
+            f"{self.address} answers, but not as PAI does ({kind}). Check the address with `pai use`.",
+            status=response.status_code,
+        )
 
 
 def error_of(response: httpx.Response) -> ClientError:
@@ -446,21 +641,59 @@ def error_of(response: httpx.Response) -> ClientError:
     )
 
 
+def _failed(data: Mapping[str, Any], begun: Begun) -> TurnFailed:
+    """Return what a turn that failed says. Whether asking again helps is known from its code: the event does not say it."""
+    code = _text(data, "Code")
+    known = getattr(errors, code, None)
+    kind = known if isinstance(known, type) and issubclass(known, errors.PaiError) else None
+    return TurnFailed(
+        code or "TurnFailed",
+        _text(data, "Message") or "There is no answer, and the server did not say why.",
+        status=kind.status if kind else None,
+        retry_after_s=kind.retry_after_s if kind else None,
+        details={"conversation_id": begun.conversation_id, "turn_id": begun.turn_id},
+    )
+
+
 def patiently(call: Callable[[], Reply], on_wait: OnWait | None = None, patience_s: float = PATIENCE_S) -> Reply:
-    """Return what a call returns, repeated for as long as its errors say when to."""
+    """Return what a call returns, repeated for as long as its errors say when to. A server that goes away is waited for."""
     tries, waited_s = 0, 0.0
     while True:
         tries += 1
         try:
             return call()
         except ClientError as error:
-            pause_s = pause_before_retry(error, tries, waited_s, patience_s)
-            if pause_s is None:
-                raise
-            if on_wait:
-                on_wait(pause_s, error)
-        time.sleep(pause_s)
-        waited_s += pause_s
+            restarting = tries > 1 and error.code == "Unreachable"
+            waited_s += _wait(_coming_back(error) if restarting else error, on_wait, tries, waited_s, patience_s)
+
+
+def _wait(
+    error: ClientError, on_wait: OnWait | None, tries: int = 1, waited_s: float = 0, patience_s: float = PATIENCE_S
+) -> float:
+    """Wait until the request may be made again, and return for how many seconds that was; raise the error to give up."""
+    pause_s = pause_before_retry(error, tries, waited_s, patience_s)
+    if pause_s is None:
+        raise error
+    if on_wait:
+        on_wait(pause_s, error)
+    time.sleep(pause_s)
+    return pause_s
+
+
+def pause_before_next(retry_s: float, took_s: float, *, empty: bool) -> float:
+    """Return how long to wait after a response with events that took so long, when the server asks for `retry_s`.
+
+    One that has nothing to say is asked once a second at most, whatever it wishes.
+    """
+    least_s = LOST_PAUSE_S - took_s if empty else 0.0
+    return min(max(retry_s, least_s, 0.0), PATIENCE_S)
+
+
+def _coming_back(error: ClientError) -> ClientError:
+    """Return the error of a server that was there a moment ago: if nothing came from it, it may be asked again."""
+    if error.status is not None or error.retry_after_s is not None:
+        return error
+    return ClientError(error.code, error.message, retry_after_s=LOST_PAUSE_S)
 
 
 def pause_before_retry(error: ClientError, tries: int, waited_s: float, patience_s: float = PATIENCE_S) -> float | None:
@@ -493,11 +726,21 @@ def _unreachable(address: str, error: httpx.TransportError) -> str:
 
 def _object(response: httpx.Response) -> dict[str, Any] | None:
     """Return the body when it is a JSON object."""
+    return _parsed(response.content)
+
+
+def _parsed(content: str | bytes) -> dict[str, Any] | None:
     try:
-        body = response.json()
+        body = json.loads(content)
     except ValueError:
         return None
     return body if isinstance(body, dict) else None
+
+
+def _has_all(shape: type, body: Mapping[str, Any]) -> bool:
+    """Tell whether an object has the members that a shape requires."""
+    required: frozenset[str] = getattr(shape, "__required_keys__", frozenset())
+    return required <= body.keys()
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:

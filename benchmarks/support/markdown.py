@@ -28,7 +28,7 @@ STREAM_ROWS = {
     "aws_write_units": "… DynamoDB write units",
     "aws_read_units": "… DynamoDB read units",
     "dollars_per_million_turns": "dollars for a million turns: requests and DynamoDB",
-    "dollars_per_million_turns_of_function_time": "… Lambda's time: worker (0.5 GB) and followers (1 GB) wait while the model speaks",
+    "dollars_per_million_turns_of_function_time": "… Lambda's time: worker (0.5 GB) and followers (1 GB) wait for the model",
 }
 
 LEGS = ("vector", "bm25", "hybrid")

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pai.commands import asking_options, chosen_conversation, connected, json_option, on_wait, url_option
+from pai.commands import asking_options, chosen_conversation, connected, json_option, url_option
 from pai.config import Preset
 from pai.terminal.pipe import piped_text
-from pai.terminal.screen import Say, print_answer, print_citations, print_json, print_note, waiting
+from pai.terminal.screen import Say, print_citations, print_json, print_note, waiting
 
 if TYPE_CHECKING:
     from pai.client import Client
@@ -40,7 +40,9 @@ def ask(
 
     What is piped in follows the question. The answer goes to stdout, everything else to stderr, and the exit status tells
     whether there is an answer (`pai --help` lists them). A question that meets a busy server is asked again for half a
-    minute, and answered once.
+    minute, and answered once; a connection that breaks off is taken up again. Ctrl-C stops the answer on the server too.
+
+    On a screen the words appear as they are made; a file or another program gets the answer when it is there.
 
     \b
     Examples:
@@ -52,27 +54,28 @@ def ask(
     """
     from pai.client import Question
     from pai.terminal.replies import cut_off, unsure
+    from pai.terminal.watching import watch
 
     text = "\n\n".join(filter(None, (" ".join(words), piped_text())))
     if not text.strip():
         raise click.UsageError("There is no question: give one, or pipe one in.")
     if docs and no_docs:
         raise click.UsageError("--doc and --no-docs are two answers to one question.")
-    with connected(url, as_json=as_json) as client, waiting() as show:
-        question = Question(
-            message=text,
-            conversation_id=chosen_conversation(client, conversation, latest=latest),
-            system_prompt=preset.system or None,
-            model=preset.model,
-            max_tokens=preset.max_tokens,
-            temperature=preset.temperature,
-            retrieval=_retrieval(client, docs, no_docs=no_docs, say=show),
-        )
-        reply = client.chat(question, on_wait(show))
+    with connected(url, as_json=as_json) as client:
+        with waiting() as show:
+            question = Question(
+                message=text,
+                conversation_id=chosen_conversation(client, conversation, latest=latest),
+                system_prompt=preset.system or None,
+                model=preset.model,
+                max_tokens=preset.max_tokens,
+                temperature=preset.temperature,
+                retrieval=_retrieval(client, docs, no_docs=no_docs, say=show),
+            )
+        reply = watch(client, question, shown=not as_json).reply
     if as_json:
         print_json(reply)
     else:
-        print_answer(reply["message"])
         print_citations(reply.get("citations", ()))
     if doubt := unsure(reply):
         print_note(doubt)

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 def chat(preset: Preset, conversation: str | None, latest: bool, no_history: bool, url: str | None) -> None:
     """Talk with PAI, message by message.
 
-    Enter sends; Alt-Enter begins a new line, and a pasted text may have many. Ctrl-C stops waiting for an answer without
-    leaving, Ctrl-D leaves. A line that begins with / is a command: /help lists them.
+    Enter sends; Alt-Enter begins a new line, and a pasted text may have many. Ctrl-C stops an answer without leaving, Ctrl-D
+    leaves. A line that begins with / is a command: /help lists them.
+
+    An answer goes on when the connection breaks off or the server starts anew: what was missed is fetched.
 
     What you type is kept for the arrow keys, in a file of the settings' folder that only you can read; --no-history keeps
     nothing, and `history = false` in config.toml says so for good.
@@ -58,8 +60,8 @@ def _talk(session: "Session", lines: Iterable[str]) -> None:
             session.handle(line)
         except Left:
             return
-        except KeyboardInterrupt:
-            session.stopped()
+        except KeyboardInterrupt as how:
+            session.stopped(how)
         except ClientError as error:
             print_error(failure(error).format_message())
         except click.ClickException as error:

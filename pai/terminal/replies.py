@@ -5,7 +5,11 @@ from pai.client import ChatReply, ClientError
 
 def cut_off(reply: ChatReply) -> str:
     """Say why an answer ends before its end; nothing when it does not."""
-    reasons = {"deadline": "cut off by the time limit", "max_tokens": "cut off by the length limit"}
+    reasons = {
+        "deadline": "cut off by the time limit",
+        "max_tokens": "cut off by the length limit",
+        "stopped": "stopped before its end",
+    }
     return reasons.get(reply.get("stop_reason", ""), "")
 
 
@@ -15,11 +19,13 @@ def unsure(reply: ChatReply) -> str:
     return "The documents could not be consulted: this answer is without them." if failed else ""
 
 
-def about(reply: ChatReply, took_s: float) -> str:
-    """Say which model answered, what it counted and how long it took."""
+def about(reply: ChatReply, took_s: float, first_word_s: float | None) -> str:
+    """Say which model answered, what it counted, how long that took and how long it was until the first word."""
     tokens = reply["usage"]
-    counted = f"tokens: {tokens['input_tokens']} in, {tokens['output_tokens']} out"
-    return " · ".join(filter(None, (reply["model"], counted, f"{took_s:.1f} s", cut_off(reply))))
+    known = f", {tokens['cache_read_tokens']} in the cache" if "cache_read_tokens" in tokens else ""
+    counted = f"tokens: {tokens['input_tokens']} in{known}, {tokens['output_tokens']} out"
+    first = "" if first_word_s is None else f"first word after {first_word_s:.1f} s"
+    return " · ".join(filter(None, (reply["model"], counted, f"{took_s:.1f} s", first, cut_off(reply))))
 
 
 def retrying(pause_s: float, error: ClientError) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pai.client import Citation, WireConversation
+    from pai.terminal.markdown import Answer
 
 Say = Callable[[str], None]
 CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n"), ord("\t")})
@@ -37,12 +38,25 @@ def print_json(value: object) -> None:
 
 def print_answer(text: str) -> None:
     """Print an answer: rendered from Markdown on a screen, else exactly as it came."""
-    if not for_people():
+    if for_people():
+        console().print(rendered(text))
+    else:
         click.echo(text)
-        return
+
+
+def rendered(text: str) -> "Answer":
+    """Return an answer as Rich prints it."""
     from pai.terminal.markdown import Answer
 
-    console().print(Answer(printable(text)))
+    return Answer(printable(text))
+
+
+def can_redraw() -> bool:
+    """Tell whether stdout is a screen on which what was printed can be printed over."""
+    if not for_people():
+        return False
+    screen = console()
+    return not screen.is_dumb_terminal and not screen.legacy_windows
 
 
 def print_text(text: str, style: str = "") -> None:
@@ -130,13 +144,13 @@ def waiting(words: str = "") -> Iterator[Say]:
     screen = console(stderr=True)
     spinner = SpinnerColumn("line" if screen.options.ascii_only else "dots")
     columns = (spinner, TextColumn("{task.elapsed:.0f} s {task.description}", style="dim", markup=False))
-    with _keys_unseen(), Progress(*columns, console=screen, transient=True) as progress:
+    with keys_unseen(), Progress(*columns, console=screen, transient=True) as progress:
         task = progress.add_task(words)
         yield lambda words: progress.update(task, description=printable(words))
 
 
 @contextmanager
-def _keys_unseen() -> Iterator[None]:
+def keys_unseen() -> Iterator[None]:
     """Keep what is typed ahead, and the ^C, from being printed into the spinner; the next prompt reads what was typed."""
     if sys.platform == "win32" or not _keyboard_is_ours():
         yield

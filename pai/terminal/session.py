@@ -1,6 +1,5 @@
 """What `pai chat` does with a line: a slash command, or a message to PAI."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -9,16 +8,15 @@ from typing import Any
 
 import click
 
-from pai.client import Client, Question
+from pai.client import Asked, Client, Question, Regeneration
 from pai.config import Config, ConfigError, Preset
 from pai.documents.looking import find_document
 from pai.terminal.export import FORMATS, format_of, save_export
 from pai.terminal.library import print_documents
-from pai.terminal.replies import about, retrying, unsure
+from pai.terminal.replies import about, unsure
 from pai.terminal.screen import (
     for_people,
     local_time,
-    print_answer,
     print_citations,
     print_conversation,
     print_note,
@@ -26,6 +24,8 @@ from pai.terminal.screen import (
     print_text,
     waiting,
 )
+from pai.terminal.spending import print_usage
+from pai.terminal.watching import Stopped, watch
 
 LISTED = 20
 SHOWN_ON_OPEN = 6
@@ -53,7 +53,7 @@ class Session:
 
     def _begin_new(self) -> None:
         self._conversation_id: str | None = None
-        self._unanswered: Question | None = None
+        self._unanswered: Asked | None = None
         self._system, self._system_unsent = self._preset.system, True
 
     def handle(self, line: str) -> None:
@@ -84,29 +84,46 @@ class Session:
             )
         )
 
-    def _ask(self, question: Question) -> None:
-        self._unanswered = question
-        started = time.monotonic()
-        with waiting() as show:
-            reply = self._client.chat(question, lambda pause_s, error: show(retrying(pause_s, error)))
-        self._unanswered, self._system_unsent = None, False
+    def _ask(self, asked: Asked) -> None:
+        self._unanswered = asked
         space = "\n" if for_people() else ""
         click.echo(space, nl=False)
-        print_answer(reply["message"])
-        print_citations(reply.get("citations", ()))
-        if doubt := unsure(reply):
+        answer = watch(self._client, asked, shown=True)
+        self._unanswered = None
+        self._system_unsent = self._system_unsent and not isinstance(asked, Question)
+        print_citations(answer.reply.get("citations", ()))
+        if doubt := unsure(answer.reply):
             print_note(doubt)
-        print_note(about(reply, time.monotonic() - started) + space)
+        print_note(about(answer.reply, answer.took_s, answer.first_word_s) + space)
 
-    def stopped(self) -> None:
+    def stopped(self, how: KeyboardInterrupt) -> None:
         """Say what Ctrl-C has come to."""
-        kept = " waiting. The question is kept; /retry fetches its answer." if self._unanswered else "."
-        print_note(f"Stopped{kept}")
+        if isinstance(how, Stopped) and how.told and how.said:
+            self._unanswered = None
+            print_note("Stopped. /regenerate answers the question again.")
+        elif isinstance(how, Stopped) and how.told:
+            print_note("Stopped. The question is kept; /retry asks it again.")
+        elif self._unanswered:
+            print_note("Stopped waiting. The question is kept; /retry fetches its answer.")
+        else:
+            print_note("Stopped.")
 
     def retry(self, rest: str) -> None:
         if self._unanswered is None:
             raise ConfigError("There is no question without an answer here.")
         self._ask(self._unanswered)
+
+    def regenerate(self, rest: str) -> None:
+        """Have the last question answered again, as the session would ask it now."""
+        self._ask(
+            Regeneration(
+                conversation_id=self._current(),
+                model=self._preset.model,
+                max_tokens=self._preset.max_tokens,
+                temperature=self._preset.temperature,
+                retrieval=self._retrieval,
+            )
+        )
 
     def new(self, rest: str) -> None:
         self._begin_new()
@@ -196,6 +213,12 @@ class Session:
             self._retrieval = {"documents": [find_document(self._client, rest)["document_id"]]}
         print_note(FROM_NOW_ON)
 
+    def usage(self, rest: str) -> None:
+        """Show what this month has used, or another."""
+        with waiting():
+            report = self._client.usage(rest or None)
+        print_usage(report, by="model")
+
     def help(self, rest: str) -> None:
         print_table(("", ""), [(slash.usage, slash.purpose) for slash in SLASHES.values()])
 
@@ -229,6 +252,8 @@ SLASHES: Mapping[str, Slash] = {
     "/preset": Slash("/preset [NAME]", "list the presets, or go on with one", Session.preset),
     "/model": Slash("/model [NAME]", "list the models, or go on with one", Session.model),
     "/retry": Slash("/retry", "ask the last question again, if it has no answer yet", Session.retry),
+    "/regenerate": Slash("/regenerate", "have the last question answered again", Session.regenerate),
+    "/usage": Slash("/usage [MONTH]", "show what this month has used and cost, or one such as 2026-01", Session.usage),
     "/help": Slash("/help", "show this list", Session.help),
     "/quit": Slash("/quit", "leave; so does Ctrl-D", Session.quit),
     "/exit": Slash("/exit", "the same", Session.quit),

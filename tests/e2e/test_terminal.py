@@ -254,13 +254,13 @@ def test_system_prompt_preset_and_model_hold_from_the_next_message_on(person: Pe
         terminal.say("Hello", then="You said: Hello\nobedient")
 
 
-def test_ctrl_c_stops_waiting_without_leaving_and_retry_fetches_the_answer(person: Person) -> None:
+def test_ctrl_c_ends_the_wait_without_leaving_and_retry_fetches_the_answer(person: Person) -> None:
     released = person.folder / "released"
     with person.chat() as terminal:
         terminal.type(f"wait for {released}\r")
         terminal.wait_for_spinner()
         terminal.type("\x03")
-        terminal.wait_for("Stopped waiting.")
+        terminal.wait_for("The question is kept; /retry")
         released.touch()
         terminal.say("/retry", then="You said: wait for")
         terminal.say("/retry", then="no question without an answer")

@@ -256,24 +256,40 @@ def test_a_program_gets_the_final_answer_and_nothing_else_also_after_a_cut(desk:
         Events([text("two", "2"), b"retry: 0\n"], held=True),
         Events([done("One **two** [1]", citations=[QUOTE])], held=True),
     ]
-    done_ = desk.run("ask", "Count.")
-    assert (done_.returncode, done_.stdout, done_.stderr) == (0, "One **two** [1]\n\n[1] lease.pdf, p. 2: “No pets.”\n", "")
+    finished = desk.run("ask", "Count.")
+    assert (finished.returncode, finished.stdout, finished.stderr) == (
+        0,
+        "One **two** [1]\n\n[1] lease.pdf, p. 2: “No pets.”\n",
+        "",
+    )
 
 
 def test_a_piped_chat_gets_final_answers(desk: Desk) -> None:
     desk.server.events = [Events([text("One ", "1"), done("One two.")])]
-    done_ = desk.run("chat", stdin="Count.\n/regenerate\n")
-    assert (done_.returncode, done_.stdout) == (0, "One two.\nOne two.\n")
+    finished = desk.run("chat", stdin="Count.\n/regenerate\n")
+    assert (finished.returncode, finished.stdout) == (0, "One two.\nOne two.\n")
+
+
+def test_a_new_system_prompt_goes_with_the_next_message_and_not_with_another_answer(desk: Desk) -> None:
+    desk.run("chat", stdin="One.\n/system Be brief.\n/regenerate\nTwo.\nThree.\n")
+    bodies = [request.body for request in desk.server.seen if request.path.endswith(("/chat", "/regenerate"))]
+    assert [body.get("system_prompt") for body in bodies] == [None, None, "Be brief.", None]
+
+
+def test_without_a_conversation_there_is_nothing_to_answer_again(desk: Desk) -> None:
+    finished = desk.run("chat", stdin="/regenerate\n")
+    assert finished.returncode != 0
+    assert "There is no conversation yet" in finished.stderr
 
 
 def test_the_exit_status_tells_why_an_answer_failed_in_the_middle(desk: Desk) -> None:
     failed = event("failed", {"Code": "GuardrailIntervened", "Message": "The guardrail refused."})
     desk.server.events = [Events([text("One ", "1"), failed])]
-    done_ = desk.run("ask", "--json", "Count.")
-    error = json.loads(done_.stdout)
-    assert (done_.returncode, error["Code"], error["Status"]) == (2, "GuardrailIntervened", 422)
+    finished = desk.run("ask", "--json", "Count.")
+    error = json.loads(finished.stdout)
+    assert (finished.returncode, error["Code"], error["Status"]) == (2, "GuardrailIntervened", 422)
     assert error["conversation_id"]
-    assert done_.stderr == "Error: The guardrail refused.\n"
+    assert finished.stderr == "Error: The guardrail refused.\n"
 
 
 def test_a_server_that_answers_at_once_is_fine(desk: Desk) -> None:
@@ -309,9 +325,9 @@ def test_usage_is_a_table_of_models_and_says_what_is_left_and_what_has_no_price(
 @pytest.mark.parametrize("usage", [{}, {"models": 5, "total": None, "prices": [], "month": None}, {"models": [5, {}]}])
 def test_usage_of_another_shape_is_no_crash(desk: Desk, usage: dict[str, object]) -> None:
     desk.server.usage = usage
-    done_ = desk.run("chat", stdin="/usage\n")
-    assert done_.returncode == 0
-    assert "Traceback" not in done_.stderr
+    finished = desk.run("chat", stdin="/usage\n")
+    assert finished.returncode == 0
+    assert "Traceback" not in finished.stderr
 
 
 def test_ctrl_c_while_the_server_is_away_promises_nothing(desk: Desk) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pai.client import MOST_TRIES, PATIENCE_S, Client, ClientError, Question, pause_before_retry
+from pai.client import MOST_TRIES, PATIENCE_S, ChatReply, Client, ClientError, Done, OnWait, Question, pause_before_retry
 
 KEY = "pai_secret_0123456789"
 REPLY = {"conversation_id": "c1", "message": "Hello.", "usage": {"input_tokens": 1, "output_tokens": 2}, "model": "echo"}
@@ -52,8 +52,14 @@ def error_from(server: Server, call: Callable[[Client], object]) -> ClientError:
     return caught.value
 
 
-def ask(client: Client) -> object:
-    return client.chat(Question("Hi"))
+def ask(client: Client) -> ChatReply:
+    return answer_to(client, Question("Hi"))
+
+
+def answer_to(client: Client, question: Question, on_wait: OnWait | None = None) -> ChatReply:
+    *_, last = client.stream(question, on_wait)
+    assert isinstance(last, Done)
+    return last.reply
 
 
 @pytest.mark.parametrize(
@@ -68,14 +74,14 @@ def ask(client: Client) -> object:
 def test_an_address_works_with_and_without_prefix_and_slash(address: str, url: str) -> None:
     server = Server()
     with client_of(server, address) as client:
-        client.chat(Question("Hi"))
+        answer_to(client, Question("Hi"))
     assert str(server.requests[0].url) == url
 
 
 def test_a_question_carries_what_was_given_and_nothing_else() -> None:
     server = Server()
     with client_of(server) as client:
-        reply = client.chat(Question("Hi", conversation_id="c1", temperature=0.0))
+        reply = answer_to(client, Question("Hi", conversation_id="c1", temperature=0.0))
     assert reply["message"] == "Hello."
     assert json.loads(server.requests[0].content) == {"message": "Hi", "conversation_id": "c1", "temperature": 0.0}
 
@@ -110,7 +116,7 @@ def test_a_question_that_may_be_asked_again_is_the_same_question(refused: httpx.
     waits: list[tuple[float, str]] = []
     with client_of(server) as client:
         question = Question("Hi")
-        reply = client.chat(question, lambda pause_s, error: waits.append((pause_s, error.code)))
+        reply = answer_to(client, question, lambda pause_s, error: waits.append((pause_s, error.code)))
     first, second = server.requests
     assert reply["message"] == "Hello."
     assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"] == question.idempotency_key
@@ -220,7 +226,7 @@ def test_another_kind_of_server_is_recognised(response: httpx.Response) -> None:
 def test_an_address_where_nothing_answers_says_what_to_do(address: str, words: str) -> None:
     server = Server([httpx.ConnectError("no such host")])
     with client_of(server, address) as client, pytest.raises(ClientError, match="Nothing answers") as caught:
-        client.chat(Question("Hi"))
+        answer_to(client, Question("Hi"))
     assert words in caught.value.message
     assert len(server.requests) == 1
 
@@ -233,7 +239,7 @@ def test_a_server_that_never_answers_is_not_asked_again() -> None:
 
 @pytest.mark.parametrize("question", [Question("\udcff"), Question("Hi", temperature=float("nan"))])
 def test_what_json_cannot_carry_is_refused_with_a_sentence(question: Question) -> None:
-    error = error_from(Server(), lambda client: client.chat(question))
+    error = error_from(Server(), lambda client: answer_to(client, question))
     assert (error.code, error.status) == ("BadRequest", 400)
 
 
