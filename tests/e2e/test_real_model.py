@@ -77,8 +77,8 @@ def test_answer_is_followed_after_its_server_was_killed_in_the_middle(tmp_path: 
     with running(home, log) as (client, process):
         turn = client.post("/chat", json=body, headers={"Prefer": "respond-async"}).json()
         path = f"/conversations/{turn['conversation_id']}/turns/{turn['turn_id']}"
-        seen = ""
-        for last, name, data in events(client, path):
+        seen, last = "", ""
+        for last, name, data in events(client, path):  # noqa: B007 - where it was left is needed below
             seen += str(data["text"]) if name == "text" else ""
             if len(seen) > 20:
                 break

@@ -110,7 +110,9 @@ class World:
         )
 
         self.jobs = HeldJobs()
-        self.turns = Turns(self.questions, self.engine, self.conversations, self.claims, self.runs, lambda: self.jobs, self.meter.check)
+        self.turns = Turns(
+            self.questions, self.engine, self.conversations, self.claims, self.runs, lambda: self.jobs, self.meter.check
+        )
         self.following = Following(self.questions, self.conversations, self.runs, self.watch.monotonic, self.watch.sleep)
 
     def ask(self, owner: str, ask: Ask | Again, sink: Sink, wish: Claim | None = None) -> Answered:
