@@ -90,9 +90,6 @@ def worker(event: dict[str, object], context: object) -> None:
     here().turns.work(event)
 
 
-JOBS[WORKER] = lambda job: worker(job, None)
-
-
 # ---- Conversations ----
 @route("/conversations", "POST")
 def create_conversation(request: Request) -> Reply:
@@ -214,6 +211,7 @@ def documents_dead(event: SQSEvent) -> Answer:
 
 
 QUEUES.update({DOCUMENTS: documents, DEAD_LETTERS: documents_dead})
+JOBS[WORKER] = lambda job: worker(job, None)
 
 
 # OpenAI's API

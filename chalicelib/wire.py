@@ -56,7 +56,7 @@ def _retrieval(given: object) -> RetrievalOptions:
     if not isinstance(given, dict):
         raise BadRequest("retrieval", 'must be an object: {"top_k", "documents", "off"}')
     members = Fields({f"retrieval.{name}": value for name, value in given.items()})
-    off = given.get("off") or False
+    off = False if given.get("off") is None else given["off"]
     if not isinstance(off, bool):
         raise BadRequest("retrieval.off", "must be true or false")
     top_k = members.whole("retrieval.top_k", least=1, most=MOST_PASSAGES) or RetrievalOptions.top_k

@@ -19,7 +19,10 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from api_page import Page  # noqa: E402 - it stands beside this file
+
 from chalicelib import errors, settings  # noqa: E402 - the folder above must be on the path first
+from chalicelib.description import description  # noqa: E402
 from pai.cli import main as cli  # noqa: E402
 
 MARKED = re.compile(r"(<!-- generated: ([a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -66,10 +69,17 @@ def app_excerpt() -> str:
     """The first routes of app.py, as they stand there."""
     source = (ROOT / "app.py").read_text()
     start = source.index('@route("/chat", "POST")')
-    return f"```python\n{source[start : source.index(chr(10) * 3 + chr(35) + ' Conversations', start)]}\n```"
+    first, second, *_ = source[start:].split("\n" * 3)
+    return f"```python\n{first}\n\n\n{second}\n```"
+
+
+def api() -> str:
+    """The API's description, as people read it."""
+    return Page(description()).text()
 
 
 PARTS = {
+    "api": api,
     "settings": settings_table,
     "errors": error_tree,
     "commands": command_help,

@@ -23,7 +23,7 @@ KEPT_S = 86_400
 
 Kind = Literal["state", "text", "done", "failed"]
 
-_ID = re.compile(r"(\d{1,15})-(\d{1,6})", re.ASCII)
+_ID = re.compile(r"(\d{1,15})-(-1|\d{1,6})", re.ASCII)
 
 
 @dataclass(frozen=True)

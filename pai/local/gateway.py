@@ -112,7 +112,7 @@ class Gateway:
         try:
             route = self._chalice.event_converter.create_lambda_event(method, path, {})["requestContext"]["resourcePath"]
         except ValueError:
-            raise RouteNotFound("There is no such address here. The README lists those there are.") from None
+            raise RouteNotFound("There is no such address here. GET /openapi.json lists those there are.") from None
         methods = self._app.routes[route]
         if method == "HEAD" and "GET" in methods:
             return "GET"

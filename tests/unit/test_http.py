@@ -57,10 +57,16 @@ def test_half_a_surrogate_pair_is_refused() -> None:
         request(b'{"message": "\\ud800"}').fields.text("message", longest=10)
 
 
-@pytest.mark.parametrize("value", [0, 11, -1, 5.0, "5", True, 10**40])
+@pytest.mark.parametrize("value", [0, 11, -1, 5.5, "5", True, 10**40, float("nan"), float("inf")])
 def test_whole_number_out_of_range_or_of_another_type_is_refused(value: object) -> None:
     with pytest.raises(BadRequest, match="n: must be"):
         Fields({"n": value}).whole("n", least=1, most=10)
+
+
+def test_whole_number_may_be_written_with_a_point() -> None:
+    value = request(b'{"n": 5.0}').fields.whole("n", least=1, most=10)
+
+    assert (value, type(value)) == (5, int)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, "0.5", False, float("nan"), float("inf")])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from chalicelib import logs
+from chalicelib.chat.prompt import request_tokens
 from chalicelib.errors import (
     BudgetSpent,
     Misconfigured,
@@ -18,7 +19,6 @@ from chalicelib.errors import (
     StoreUnavailable,
 )
 from chalicelib.llm import Event, Finish, JsonForm, Request, Said, Text, Tool, ToolCall, ToolResult
-from chalicelib.chat.prompt import request_tokens
 from chalicelib.metering import Meter
 from chalicelib.metering.ledger import Line
 from chalicelib.metering.limits import KEY
