@@ -146,20 +146,21 @@ class Conversations:
             path = self.path_to(conversation, answer_id(leaf_id))  # of an answer, it is the answer's own id
         except MessageNotFound:
             path = self.path_to(conversation, leaf_id)
-        return self._take_path(conversation, path)
+        return self.take_path(replace(conversation, path=path))
 
-    def branch(self, conversation: Conversation, parent_id: str, first_id: str) -> Conversation:
-        """Make a new branch active: it grows from this message (none: it has no past) and will begin with `first_id`.
+    def branched(self, conversation: Conversation, parent_id: str, first_id: str) -> Conversation:
+        """Return the conversation on a new branch: it grows from this message (none: it has no past), begins with `first_id`.
 
-        Raises MessageNotFound.
+        Nothing is stored: `take_path` makes it the active one, when its first question is there. MessageNotFound.
         """
         past = self.path_to(conversation, parent_id) if parent_id else ()
-        return self._take_path(conversation, (Span(first_id), *past))
+        return replace(conversation, path=(Span(first_id), *past))
 
-    def _take_path(self, conversation: Conversation, path: tuple[Span, ...]) -> Conversation:
-        if not self._touch(conversation, {"path": _encoded(path)}):
+    def take_path(self, conversation: Conversation) -> Conversation:
+        """Make this path the active one. Raises ConversationNotFound."""
+        if not self._touch(conversation, {"path": _encoded(conversation.path)}):
             raise ConversationNotFound
-        return replace(conversation, path=path)
+        return conversation
 
     def _touch(self, conversation: Conversation, changed: Item, counts: Mapping[str, int] | None = None) -> bool:
         """Change a header that is alive; `counts` are added to it."""
@@ -182,6 +183,10 @@ class Conversations:
         self._store.delete([(pk, HEADER)])
         backups_until = iso(now + self._backup_s) if self._backup_s else None
         return Deleted(conversation_id, messages, iso(now), backups_until)
+
+    def forget(self, owner: str, conversation_id: str, message_id: str) -> None:
+        """Delete a message that came into a conversation while it was deleted."""
+        self._store.delete([(partition(owner, conversation_id), f"M#{message_id}")])
 
     def _delete_messages(self, pk: str) -> int:
         """Delete every message of a partition; return how many there were."""
@@ -297,13 +302,13 @@ class Conversations:
         if not page.items or page.items[0]["sk"] != HEADER or "key" not in page.items[0]:
             raise ConversationNotFound
         header, *messages = page.items
-        return Page(messages, page.cursor), self._opened_header(owner, conversation_id, header)
+        return Page(messages, page.cursor), self._opened_header(owner, header)
 
-    def _opened_header(self, owner: str, conversation_id: str, item: Item) -> Conversation:
+    def _opened_header(self, owner: str, item: Item) -> Conversation:
         box = self._vault.open_box(owner, str(item["pk"]), _bytes(item["key"]))
         spans = json.loads(str(item.get("path", '[["", ""]]')))
         return Conversation(
-            id=conversation_id,
+            id=str(item["pk"]).rpartition("#")[2],  # in one form, however it was written by who asks
             owner=owner,
             created_at=str(item["created_at"]),
             updated_at=str(item["updated_at"]),
@@ -319,7 +324,7 @@ class Conversations:
     def _listed(self, owner: str, item: Item) -> Conversation:
         conversation_id = str(item["pk"]).rpartition("#")[2]
         try:
-            return self._opened_header(owner, conversation_id, item)
+            return self._opened_header(owner, item)
         except SealBroken:  # the list must go on, and the conversation can still be deleted
             return Conversation(
                 conversation_id,

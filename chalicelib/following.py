@@ -8,7 +8,7 @@ from chalicelib.chat.events import Place, TurnEvent, read_place
 from chalicelib.chat.questions import Questions
 from chalicelib.chat.runs import Runs
 from chalicelib.conversations import Conversations
-from chalicelib.errors import PaiError, TurnLost, Unavailable
+from chalicelib.errors import PaiError, TurnLost, TurnStopped, Unavailable
 from chalicelib.http import Reply, Request
 from chalicelib.records import Conversation, Message
 
@@ -58,6 +58,9 @@ class Following:
         conversation, question, answer = self._settled(owner, conversation_id, turn_id)
         if answer or question.state == "failed":
             return Reply(wire.turn(conversation.id, question, answer))
+        if question.background and self._runs.withdraw(conversation, question):
+            self._conversations.fail(conversation, question, TurnStopped())
+            return self.show(owner, conversation_id, turn_id)
         self._runs.log(conversation, turn_id).ask_to_stop(question.lease_until_ms)
         if recorder := self._runs.here(conversation, question):
             recorder.stop()
@@ -89,7 +92,7 @@ class Following:
         log, begun = self._runs.log(conversation, question.id), self._now()
         looked_at = said_at = begun - CHECK_S if question.state == "failed" else begun
         if place and place.run != question.lease_until_ms:
-            yield wire.event("restart", {}, str(Place(question.lease_until_ms)))
+            yield wire.event("restart", {}, str(Place(question.lease_until_ms, 0)))
             place = None
         place = place or Place(question.lease_until_ms)
         while True:
@@ -110,7 +113,7 @@ class Following:
                     return
                 if question.lease_until_ms != place.run:
                     place = Place(question.lease_until_ms)
-                    yield wire.event("restart", {}, str(place))
+                    yield wire.event("restart", {}, str(Place(place.run, 0)))
             if streams and self._now() >= said_at + COMMENT_S:
                 said_at = self._now()
                 yield ": still at work\n\n"

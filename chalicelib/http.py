@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chalicelib import logs
@@ -157,6 +157,8 @@ def answer(handle: Callable[..., Reply], request: Request, path: Mapping[str, st
     started = time.monotonic()
     try:
         reply = handle(request, **path)
+        if isinstance(reply.body, Generator) and not request.streams:
+            reply = replace(reply, body=reply.text)
     except PaiError as error:
         reply = error_reply(error, request.request_id)
     except Exception as error:  # noqa: BLE001 - the outermost place: a defect becomes a logged 500, never a stack trace

@@ -5,13 +5,13 @@ from contextlib import suppress
 from typing import Any
 
 from chalicelib import logs, wire
-from chalicelib.chat.idempotency import Claims
+from chalicelib.chat.idempotency import Claim, Claims
 from chalicelib.chat.questions import Again, Answered, Ask, Questions
 from chalicelib.chat.recorder import Recorder
 from chalicelib.chat.runs import Runs
 from chalicelib.chat.turn import Collect, TurnEngine
 from chalicelib.conversations import Conversations
-from chalicelib.errors import InternalError, NotFound, PaiError, TurnRunning, Unavailable
+from chalicelib.errors import ConversationNotFound, InternalError, MessageNotFound, PaiError, TurnRunning, Unavailable
 from chalicelib.http import Reply, Request
 from chalicelib.platform import Jobs
 from chalicelib.records import Message, Principal, Turn
@@ -52,9 +52,9 @@ class Turns:
         return self._prepared(request, wire.again(request, conversation_id))
 
     def _prepared(self, request: Request, ask: Ask | Again) -> Reply:
-        self._check(Principal(request.owner, ask.key_id), ask.options.model)  # a client in a loop must cost nothing
-        key = request.headers.get("idempotency-key")
-        wish = self._claims.wish(request.owner, key, wire.idempotency_body(request)) if key is not None else None
+        wish = self._wish(request, ask.conversation_id)
+        if wish is None:  # with a key, it may be an answer that is there already
+            self._check(Principal(request.owner, ask.key_id), ask.options.model)  # a client in a loop must cost nothing
         try:
             turn = self._questions.prepare(request.owner, ask, wish)
         except TurnRunning as running:
@@ -64,6 +64,13 @@ class Turns:
         if isinstance(turn, Answered):
             return wire.answered(turn)
         return self._handed_over(turn, request.route) if ask.background else self._answered_now(turn)
+
+    def _wish(self, request: Request, conversation_id: str) -> Claim | None:
+        """Return what the request's Idempotency-Key would stand for, if it has one."""
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            return None
+        return self._claims.wish(request.owner, key, wire.idempotency_body(request, conversation_id))
 
     def _answered_now(self, turn: Turn) -> Reply:
         answer = self._engine.run_turn(turn, Collect())
@@ -83,13 +90,28 @@ class Turns:
     # Working
 
     def work(self, job: Mapping[str, Any]) -> None:
-        """Do a job that was started here or in another process, unless nobody wants it any more."""
-        with suppress(NotFound):
-            if job["do"] == "title":
-                exchange = self._conversations.exchange(job["owner"], job["conversation_id"], job["turn_id"])
-                self._engine.name(Principal(job["owner"], job["key_id"]), *exchange)
-            else:
-                self._answer(job["owner"], job["conversation_id"], job["turn_id"], job["run"], job["key_id"])
+        """Do a job that was started here or in another process, unless nobody wants it any more.
+
+        Raises PaiError alone: a platform may log what a job raises, and the text of a defect may hold what was said.
+        """
+        try:
+            self._do(job)
+        except ConversationNotFound:  # deleted since, perhaps while the question came in
+            self._conversations.forget(job["owner"], job["conversation_id"], job["turn_id"])
+        except MessageNotFound:
+            return
+        except PaiError:
+            raise
+        except Exception as defect:  # noqa: BLE001 - the outermost place: what it says may not go out
+            logs.defect(defect, job["turn_id"])
+            raise InternalError("PAI made a mistake in the background. Its log has the details under the turn's id.") from None
+
+    def _do(self, job: Mapping[str, Any]) -> None:
+        if job["do"] == "title":
+            exchange = self._conversations.exchange(job["owner"], job["conversation_id"], job["turn_id"])
+            self._engine.name(Principal(job["owner"], job["key_id"]), *exchange)
+        else:
+            self._answer(job["owner"], job["conversation_id"], job["turn_id"], job["run"], job["key_id"])
 
     def _answer(self, owner: str, conversation_id: str, turn_id: str, run: int, key_id: str) -> None:
         """Answer a turn, unless another worker does, or it has been answered or given up since."""
@@ -103,16 +125,18 @@ class Turns:
             self._engine.name(turn.who, turn.conversation, turn.question, answer)
 
     def _recorded(self, turn: Turn, recorder: Recorder) -> Message | None:
+        about = {"turn_id": turn.question.id, "key_id": turn.key_id}
         try:
             answer = self._engine.run_turn(turn, recorder)
         except PaiError as error:
             recorder.failed(error)
+            logs.turn_done({**about, "error": error.code})
             return None
-        except Exception as defect:
+        except Exception:
             recorder.failed(InternalError("PAI made a mistake while answering. The question is kept; ask it again."))
-            raise defect
+            raise
         recorder.done()
-        logs.turn_done({"turn_id": turn.question.id, "key_id": turn.key_id, **wire.log_of(answer)})
+        logs.turn_done({**about, **wire.log_of(answer)})
         return answer
 
 

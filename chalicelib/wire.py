@@ -87,9 +87,9 @@ def new_conversation(request: Request) -> tuple[Conversation, str]:
     return header, note if note.strip() else ""
 
 
-def idempotency_body(request: Request) -> str:
+def idempotency_body(request: Request, conversation_id: str) -> str:
     """Return the part of a request that must be the same under the same Idempotency-Key, in one form whatever its spacing."""
-    return json.dumps([request.route, request.fields.members], sort_keys=True)
+    return json.dumps([request.route, conversation_id, request.fields.members], sort_keys=True)
 
 
 def again(request: Request, conversation_id: str) -> Again:

@@ -110,7 +110,7 @@ class Parts:
 
     @once
     def engine(self) -> TurnEngine:
-        return TurnEngine(self.conversations, self.llm, self.meter.stream, self.settings, sources=self.sources)
+        return TurnEngine(self.conversations, self.meter, self.settings, sources=self.sources)
 
     @once
     def turns(self) -> Turns:

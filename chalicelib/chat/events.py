@@ -23,12 +23,12 @@ KEPT_S = 86_400
 
 Kind = Literal["state", "text", "done", "failed"]
 
-_ID = re.compile(r"(\d{1,15})-(-1|\d{1,6})", re.ASCII)
+_ID = re.compile(r"(\d{1,15})-(\d{1,6})", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an event stands: what a follower gives back as Last-Event-ID. Number -1 is before the first."""
+    """Where an event stands: what a follower gives back as Last-Event-ID. Number -1, before the first, is for ourselves."""
 
     run: int
     number: int = -1
@@ -98,10 +98,14 @@ class TurnLog:
         """Say that the worker of this run lives."""
         self._store.put({"pk": self._box.pk, "sk": f"{_run_key(run)}~alive", **_dated(self._now())})
 
-    def last_sign_ms(self, run: int) -> int:
-        """Return when the worker of this run gave its last sign of life, in Unix ms; 0 when no worker has taken it."""
+    def last_sign(self, run: int) -> tuple[int, bool]:
+        """Return when the worker of this run gave its last sign of life, and whether that was to say that it failed.
+
+        In Unix ms; 0 when no worker has taken it.
+        """
         page = self._store.query(self._box.pk, first=_run_key(run), last=f"{_run_key(run)}~alive", newest_first=True, limit=2)
-        return max((int(item["at_ms"]) for item in page.items), default=0)
+        signs = [(int(item["at_ms"]), item.get("kind") == "failed") for item in page.items]
+        return max(signs, default=(0, False))
 
     def ask_to_stop(self, run: int) -> None:
         self._store.put({"pk": self._box.pk, "sk": f"{_run_key(run)}~stop", **_dated(self._now())})

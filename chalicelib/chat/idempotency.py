@@ -74,5 +74,5 @@ class Claims:
 
     def check_dead(self, claim: Claim) -> None:
         """TurnRunning if the question of this claim may still come; else it was left by a request that died."""
-        if self._now() * 1000 - claim.claimed_at_ms < SETTLING_MS:
+        if 0 <= self._now() * 1000 - claim.claimed_at_ms < SETTLING_MS:
             raise TurnRunning("The first request with this Idempotency-Key is still at work. Ask again in a moment.")

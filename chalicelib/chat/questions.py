@@ -6,6 +6,7 @@ The user's message is the turn: it carries its state, its lease and the id that 
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import islice
@@ -15,7 +16,15 @@ from chalicelib.chat import prompt
 from chalicelib.chat.idempotency import Claim, Claims
 from chalicelib.clock import iso
 from chalicelib.conversations import Conversations, answer_id, new_message_id, title_of
-from chalicelib.errors import ConversationNotFound, LibraryOff, MessageNotFound, NothingToAnswer, TurnRunning
+from chalicelib.errors import (
+    ConversationNotFound,
+    LibraryOff,
+    MessageNotFound,
+    NothingToAnswer,
+    PaiError,
+    StoreUnavailable,
+    TurnRunning,
+)
 from chalicelib.records import Conversation, Message, Turn, TurnOptions
 from chalicelib.settings import Settings
 
@@ -130,9 +139,7 @@ class Questions:
             conversation = self._described(conversation, ask)
             again = replace(last, options=ask.options)
             return self._restarted(Turn(conversation, again, tuple(history[:-1]), key_id=ask.key_id), ask.background)
-        turn = self._next(conversation, last, history, ask, claim)
-        self._conversations.add(turn.conversation, turn.question)
-        return turn
+        return self._added(conversation, self._next(conversation, last, history, ask, claim))
 
     def open_conversation(self, header: Conversation, note: str) -> Conversation:
         """Store a new conversation; `note`, if any, is its first message, answered together with the next question."""
@@ -162,7 +169,7 @@ class Questions:
         conversation, history = self._conversations.open(owner, conversation_id, HISTORY_MESSAGES + 1)
         question = history[-1] if history else None
         if question and question.id == question_id:  # in one query
-            turn = Turn(conversation, question, tuple(history[:-1]), _is_new(conversation), key_id)
+            turn = Turn(conversation, question, tuple(history[:-1]), _is_new(conversation, question), key_id)
         else:
             conversation, question, answer = self._conversations.exchange(owner, conversation_id, question_id)
             turn = self.turn_of(conversation, question, key_id)
@@ -217,9 +224,7 @@ class Questions:
         ask = Ask(question.content, conversation.id, options=options, key_id=again.key_id, background=again.background)
         question_id = new_message_id(self._now(), after=max(question.id, conversation.path[0].branch))
         claim(conversation.id, question_id)
-        turn = self._branched(conversation, question.parent_id, ask, question_id)
-        self._conversations.add(turn.conversation, turn.question)
-        return turn
+        return self._added(conversation, self._branched(conversation, question.parent_id, ask, question_id))
 
     def _sought(self, owner: str, again: Again) -> tuple[Conversation, Message, Message | None]:
         conversation_id = again.conversation_id
@@ -245,7 +250,12 @@ class Questions:
         )
         claim(header.id, question.id)
         conversation = self._conversations.create(header)
-        self._conversations.add(conversation, question)
+        try:
+            self._conversations.add(conversation, question)
+        except StoreUnavailable:
+            with suppress(PaiError):  # nobody was told of this conversation, and each try would leave another one
+                self._conversations.delete(owner, header.id)
+            raise
         return Turn(conversation, question, first=True, key_id=ask.key_id)
 
     def _next(
@@ -263,9 +273,16 @@ class Questions:
 
     def _branched(self, conversation: Conversation, parent_id: str, ask: Ask, question_id: str) -> Turn:
         """Return the turn of a question that follows a message (none: it has no past) on a branch of its own."""
-        conversation = self._described(self._conversations.branch(conversation, parent_id, question_id), ask)
+        conversation = self._described(self._conversations.branched(conversation, parent_id, question_id), ask)
         question = replace(self._question(ask, question_id), parent_id=parent_id, branch=question_id)
         return Turn(conversation, question, self._recent(conversation), key_id=ask.key_id)
+
+    def _added(self, before: Conversation, turn: Turn) -> Turn:
+        """Store a question, and make its branch the active one: in this order, so that no branch is shown that has nothing."""
+        self._conversations.add(turn.conversation, turn.question)
+        if turn.conversation.path != before.path:
+            self._conversations.take_path(turn.conversation)
+        return turn
 
     def _described(self, conversation: Conversation, ask: Ask) -> Conversation:
         """Store what the question says of its conversation: a new system prompt, and a title where there is none."""
@@ -294,7 +311,8 @@ class Questions:
     def _restarted(self, turn: Turn, background: bool) -> Turn:
         """Begin another run. Raises TurnRunning unless the one before has ended."""
         conversation, question = turn.conversation, turn.question
-        lease = max(self._lease(background), question.lease_until_ms + 1)  # no two runs are called the same
+        lease = self._lease(background)
+        lease += int(lease == question.lease_until_ms)  # no two runs are called the same
         again = replace(question, state="running", lease_until_ms=lease, background=int(background))
         if self.has_ended(conversation, question) and self._conversations.restart(conversation, question, again):
             return replace(turn, question=again)
@@ -326,6 +344,6 @@ def _merged(before: TurnOptions, now: TurnOptions) -> TurnOptions:
     return replace(before, **{name: value for name, value in given.items() if value != getattr(default, name)})
 
 
-def _is_new(conversation: Conversation) -> bool:
-    """Whether its first turn is yet to move the header in the list of conversations."""
-    return conversation.created_at == conversation.updated_at
+def _is_new(conversation: Conversation, question: Message) -> bool:
+    """Whether a conversation was made for this question, and so stands in the list where the end of its turn would put it."""
+    return question.created_at <= conversation.created_at == conversation.updated_at

@@ -36,6 +36,8 @@ class Pace:
 
 
 PACE = Pace()
+MOST_CHARS = 50_000
+"""Of one event: as JSON it must fit an item, and a character may take six bytes there."""
 
 
 class Recorder:
@@ -49,6 +51,7 @@ class Recorder:
         self._changed = threading.Condition()
         self._place = Place(run, 0)
         self._waiting: list[Waiting] = []
+        self._tried: list[Waiting] = []  # what may be stored already, just as it is: nothing is added to it
         self._ended, self._ended_at = False, 0.0
         self._stored_at = self._looked_at = time.monotonic()
         self._first_text_at = self._not_before = 0.0
@@ -74,7 +77,8 @@ class Recorder:
         self._stopped = True
 
     def text(self, delta: str) -> None:
-        self._add("text", {"text": delta})
+        for start in range(0, len(delta), MOST_CHARS):
+            self._add("text", {"text": delta[start : start + MOST_CHARS]})
 
     def state(self, state: str) -> None:
         self._add("state", {"state": state})
@@ -89,12 +93,13 @@ class Recorder:
     def wait_beyond(self, number: int, timeout_s: float) -> None:
         """Return when an event with a greater number is stored, or after this time."""
         with self._changed:
-            self._changed.wait_for(lambda: self._place.number > number or self._ended, timeout_s)
+            self._changed.wait_for(lambda: self._place.number > number, timeout_s)
 
     def _add(self, kind: Kind, data: dict[str, Any]) -> None:
         with self._changed:
-            if kind == "text" and self._waiting and self._waiting[-1][0] == "text":
-                self._waiting[-1] = ("text", {"text": self._waiting[-1][1]["text"] + data["text"]})
+            before = self._waiting[-1][1].get("text", "") if kind == "text" and self._waiting else ""
+            if before and len(before) + len(data["text"]) <= MOST_CHARS:
+                self._waiting[-1] = ("text", {"text": before + data["text"]})
             else:
                 self._waiting.append((kind, data))
             self._changed.notify_all()
@@ -112,10 +117,13 @@ class Recorder:
         """Return what is to be stored now, after a moment nothing, and at the end None."""
         with self._changed:
             self._changed.wait_for(self._is_due, self._moment_s())
-            if self._ended and not self._waiting:
+            waiting = [*self._tried, *self._waiting]
+            if self._ended and not waiting:
                 return None
-            batch, self._waiting = (self._waiting, []) if self._is_due() else ([], self._waiting)
-        return batch
+            if not self._is_due():
+                return []
+            self._tried, self._waiting = [], []
+        return waiting
 
     def _moment_s(self) -> float:
         """Return how long to wait for something to do: until words may be stored, or it is time to look around."""
@@ -123,9 +131,10 @@ class Recorder:
         return min(left_s, self._pace.stop_s) if left_s > 0 else self._pace.stop_s
 
     def _is_due(self) -> bool:
-        if self._ended or any(kind != "text" for kind, _ in self._waiting):
+        waiting = [*self._tried, *self._waiting]
+        if self._ended or any(kind != "text" for kind, _ in waiting):
             return True
-        return bool(self._waiting) and time.monotonic() >= self._not_before
+        return bool(waiting) and time.monotonic() >= self._not_before
 
     def _stored(self, kind: Kind, data: dict[str, Any]) -> bool:
         """Store the next event; False when the store does not take it now."""
@@ -133,6 +142,9 @@ class Recorder:
             self._log.append(TurnEvent(self._place.next, kind, data))  # what is there already is ours, from a try before
         except Unavailable:
             return False
+        except PaiError as error:  # no try will store it, and those behind it must not wait
+            _log.error("event lost", extra={"error": error.code})
+            return True
         self._stored_at = time.monotonic()
         if kind == "text":
             self._first_text_at = self._first_text_at or self._stored_at
@@ -147,7 +159,8 @@ class Recorder:
         """Keep what was not stored for another try, unless the end was too long ago."""
         with self._changed:
             given_up = self._ended and time.monotonic() > self._ended_at + self._pace.last_words_s
-            self._waiting = [] if given_up else [*batch, *self._waiting]
+            self._tried = [] if given_up else batch
+            self._waiting = [] if given_up else self._waiting
         if given_up:
             _log.error("events lost", extra={"events": len(batch)})
         time.sleep(self._pace.batch_s)

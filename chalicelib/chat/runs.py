@@ -34,6 +34,11 @@ class Runs:
         box = self._vault.open_box(conversation.owner, pk, conversation.wrapped_key)
         return TurnLog(self._store, box, self._now)
 
+    def withdraw(self, conversation: Conversation, question: Message) -> bool:
+        """Keep workers from taking a question's run; False when one has taken it."""
+        key = log_key(conversation.owner, conversation.id, question.id)
+        return take(self._store, key, question.lease_until_ms, self._now())
+
     def begin_to_take(self, owner: str, conversation_id: str, turn_id: str, run: int) -> Future[bool]:
         """Take a run for this process, beside its caller's work: the future is False when another worker has taken it."""
         taken: Future[bool] = Future()
@@ -50,11 +55,8 @@ class Runs:
     @contextmanager
     def recording(self, conversation: Conversation, question: Message) -> Iterator[Recorder]:
         """Yield what records the run of a question that was taken."""
-        recorder, run = (
-            Recorder(self.log(conversation, question.id), question.lease_until_ms, self._pace),
-            _run(conversation, question),
-        )
-        self._here[run] = recorder
+        run = _run(conversation, question)
+        recorder = self._here[run] = Recorder(self.log(conversation, question.id), question.lease_until_ms, self._pace)
         try:
             with recorder:
                 yield recorder
@@ -69,8 +71,10 @@ class Runs:
         return self.here(conversation, question) is not None
 
     def is_lost(self, conversation: Conversation, question: Message, begun_ms: int) -> bool:
-        """Whether the worker of a run that began at that time (Unix ms) is dead, or never came."""
-        sign_ms = self.log(conversation, question.id).last_sign_ms(question.lease_until_ms)
+        """Whether the worker of a run that began at that time (Unix ms) is dead, has given up, or never came."""
+        sign_ms, has_failed = self.log(conversation, question.id).last_sign(question.lease_until_ms)
+        if has_failed:
+            return True
         age_s = self._now() - (sign_ms or begun_ms) / 1000
         return not -SKEW_S <= age_s <= (SILENCE_S if sign_ms else START_S)
 

@@ -1,10 +1,10 @@
 """A conversation's title, by the model: better than the beginning of its first question. Pure but for asking the model."""
 
 import re
-from collections.abc import Callable, Generator
 from contextlib import closing
 
-from chalicelib.llm import Event, Finish, Request, Said, Text
+from chalicelib.llm import Finish, Request, Said, Text
+from chalicelib.metering import Meter
 from chalicelib.records import Principal
 
 SHOWN_CHARS = 600
@@ -20,12 +20,12 @@ _QUOTES = "\"'`*_#“”„‘’«»「」 \t"
 _LABEL = re.compile(r"^(?:title|titel|titre|título)\s*:\s*", re.IGNORECASE)
 
 
-def title_for(question: str, answer: str, who: Principal, stream: Callable[[Principal, Request], Generator[Event]]) -> str:
+def title_for(question: str, answer: str, who: Principal, meter: Meter) -> str:
     """Return a title for a conversation that begins so; empty when the model gave none that can be used."""
     shown = f"Question: {question[:SHOWN_CHARS]}\n\nAnswer: {answer[:SHOWN_CHARS]}\n\n{WISH}"
     request = Request([Said("user", shown)], system=SYSTEM, max_tokens=TITLE_TOKENS, temperature=0.0, timeout_s=TIMEOUT_S)
     said = ""
-    with closing(stream(who, request)) as events:
+    with closing(meter.stream(who, request, aside=True)) as events:
         for event in events:
             if isinstance(event, Text):
                 said += event.text

@@ -22,14 +22,15 @@ from chalicelib.errors import (
     EmbedderUnavailable,
     InternalError,
     LibraryUnavailable,
-    ModelError,
+    MessageNotFound,
     ModelInterrupted,
     ModelTimeout,
     PaiError,
     StoreUnavailable,
     TurnStopped,
 )
-from chalicelib.llm import LLM, Event, Finish, Request, StopReason, Text
+from chalicelib.llm import Event, Finish, Request, Text
+from chalicelib.metering import Cut, Meter
 from chalicelib.records import Citation, Conversation, Message, Principal, Retrieval, Turn, Usage
 from chalicelib.settings import Settings
 
@@ -37,9 +38,6 @@ WAKE_S, PATIENT_WAKE_S, NAP_S = 8.0, 60.0, 3.0
 """How long a library that sleeps is waited for: while nobody is told; while somebody is told, which they are after a nap."""
 ITSELF = "pai"
 """The model's name in an answer that needed none."""
-
-Stream = Callable[[Principal, Request], Generator[Event]]
-"""Asks the model for somebody, and counts what that costs them: the first event may be a BudgetSpent or RateLimited."""
 
 
 class Sink(Protocol):
@@ -85,15 +83,13 @@ class TurnEngine:
     def __init__(
         self,
         conversations: Conversations,
-        llm: LLM,
-        stream: Stream,
+        meter: Meter,
         settings: Settings,
         now: Callable[[], float] = time.time,
         sources: Sources | None = None,
     ) -> None:
         self._conversations = conversations
-        self._llm = llm
-        self._stream = stream
+        self._meter = meter
         self._settings = settings
         self._now = now
         self._sources = sources
@@ -101,8 +97,7 @@ class TurnEngine:
     def run_turn(self, turn: Turn, sink: Sink) -> Message:
         """Answer the turn's question and return the stored answer. The question is kept, with the reason, when that fails."""
         try:
-            answer = self._answer(turn, sink)
-            stored = self._conversations.finish(turn, answer)
+            return self._finished(turn, self._answer(turn, sink))
         except ConversationNotFound:  # it was deleted meanwhile, and the question with it
             raise
         except PaiError as error:
@@ -111,7 +106,18 @@ class TurnEngine:
         except Exception as defect:
             self.fail(turn, InternalError("PAI made a mistake while answering. The question is kept; ask it again."))
             raise defect
-        return answer if stored else self._conversations.message(turn.conversation, answer.id)
+
+    def _finished(self, turn: Turn, answer: Message) -> Message:
+        """Store the answer, and return the one that is stored."""
+        try:
+            if self._conversations.finish(turn, answer):
+                return answer
+        except StoreUnavailable:
+            # It may have been stored all the same. Then it is there, and a question that has an answer did not fail.
+            with suppress(MessageNotFound):
+                return self._conversations.message(turn.conversation, answer.id)
+            raise
+        return self._conversations.message(turn.conversation, answer.id)
 
     def _answer(self, turn: Turn, sink: Sink) -> Message:
         deadline_s = self._settings.worker_deadline_s if turn.question.background else self._settings.deadline_s
@@ -122,7 +128,7 @@ class TurnEngine:
             return self._message(turn, findings.answer, (), Finish(Usage(), "end", ITSELF), findings.retrieval)
         words = _Words(sink)
         request = replace(prompt.request_for(turn, self._settings, findings), timeout_s=max(deadline - time.monotonic(), 0))
-        finish = self._generate(turn.who, request, words, deadline)
+        finish = self._generate(turn.who, request, words)
         cited = self._sources.cite(words.text, turn.question.content, findings) if self._sources else (words.text, ())
         return self._message(turn, *cited, finish, findings.retrieval)
 
@@ -157,39 +163,28 @@ class TurnEngine:
             retrieval=retrieval,
         )
 
-    def _generate(self, who: Principal, request: Request, words: "_Words", deadline: float) -> Finish:
-        """Hear the model out, until it ends, the deadline is over or the sink has enough."""
-        with closing(self._stream(who, request)) as events:
-            try:
-                for event in events:
-                    if isinstance(event, Finish):
-                        words.hear("", last=True)
-                        return event
-                    if isinstance(event, Text):
-                        words.hear(event.text)
-                    if reason := words.cut_by(deadline):
-                        return self._cut(request, words, reason)
-            except (ModelTimeout, ModelInterrupted):
-                if words.text and (reason := words.cut_by(deadline)):
-                    return self._cut(request, words, reason)
-                raise
+    def _generate(self, who: Principal, request: Request, words: "_Words") -> Finish:
+        """Hear the model out, or until the sink has enough. The stream itself ends at the request's deadline."""
+        with closing(self._meter.stream(who, request)) as events:
+            for event in events:
+                if isinstance(event, Finish):
+                    words.hear("", last=True)
+                    if event.stop_reason == "deadline" and not words.text:
+                        raise ModelTimeout("The model said nothing in time. The question is kept; ask it again.")
+                    return event
+                if isinstance(event, Text):
+                    words.hear(event.text)
+                if words.enough:
+                    return self._stopped(events, words)
         raise ModelInterrupted("The model's answer broke off before its end. The question is kept; ask it again.")
 
-    def _cut(self, request: Request, words: "_Words", reason: StopReason) -> Finish:
-        """End an answer early. The model did not say what it used, so the tokens are estimates."""
+    def _stopped(self, events: Generator[Event], words: "_Words") -> Finish:
         words.hear("", last=True)
-        if not words.text and reason == "stopped":
-            raise TurnStopped
+        finish = events.throw(Cut("stopped"))
         if not words.text:
-            raise ModelTimeout("The model said nothing in time. The question is kept; ask it again.")
-        usage = Usage(prompt.request_tokens(request), prompt.count_tokens(words.text))
-        return Finish(usage, reason, request.model or self._default_model())
-
-    def _default_model(self) -> str:
-        try:
-            return self._llm.models()[0].id
-        except ModelError:  # an answer is not given up for the name of its model
-            return self._settings.model
+            raise TurnStopped
+        assert isinstance(finish, Finish)
+        return finish
 
     def wants_title(self, turn: Turn) -> bool:
         """Whether this turn is the first of a conversation that nobody has named."""
@@ -199,7 +194,7 @@ class TurnEngine:
     def name(self, who: Principal, conversation: Conversation, question: Message, answer: Message | None) -> None:
         """Give a conversation a title of the model's, unless somebody was quicker. A failure is not worth an error."""
         with suppress(PaiError):
-            title = title_for(question.content, answer.content, who, self._stream) if answer else ""
+            title = title_for(question.content, answer.content, who, self._meter) if answer else ""
             if title:
                 self._conversations.retitle(conversation, title)
 
@@ -225,11 +220,9 @@ class _Words:
             self._said.append(whole)
             self._sink.text(whole)
 
-    def cut_by(self, deadline: float) -> StopReason | None:
-        """Return why to end now, if there is a reason; `deadline` is of time.monotonic."""
-        if self._sink.stopped:
-            return "stopped"
-        return "deadline" if time.monotonic() >= deadline else None
+    @property
+    def enough(self) -> bool:
+        return self._sink.stopped
 
     @property
     def text(self) -> str:

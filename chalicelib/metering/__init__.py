@@ -1,4 +1,4 @@
-"""What answers cost, and what they may cost: every request to a model goes through the `Meter`.
+"""What answers cost, and what they may cost: every request to a language model goes through the `Meter`.
 
     meter.stream(who, request)    reserve the most that the answer can cost, hand out its words, settle on what it used
     ledger     one item a day: what was used and is reserved      limits   what may be spent
@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from chalicelib import logs
 from chalicelib.chat.prompt import count_tokens, request_tokens
 from chalicelib.clock import iso
-from chalicelib.errors import BudgetSpent, ModelTimeout, PaiError, RateLimited
-from chalicelib.llm import LLM, Event, Finish, Request, Text, ToolCall
+from chalicelib.errors import BudgetSpent, ModelInterrupted, ModelTimeout, PaiError, RateLimited
+from chalicelib.llm import LLM, Event, Finish, Request, StopReason, Text, ToolCall
 from chalicelib.metering.ledger import NOTHING, Amount, Ledger, Refusal, Reservation, line_of, payer_of
 from chalicelib.metering.limits import KEY, Limits, dollars, limits_of, set_by_owner, set_by_stage
 from chalicelib.metering.prices import FREE, Price, Prices, prices_of, runs_here
@@ -36,6 +36,29 @@ SLACK_S = 60.0
 """What a reservation outlives its answer by: to store it, and for clocks that differ."""
 
 _Place = tuple[str, str, str]
+
+
+class Cut(Exception):
+    """Thrown into a stream by who has enough: `stream.throw(Cut("stopped"))` returns its `Finish`."""
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass
+class _Heard:
+    """What has been said of an answer that is being metered. The model does not count one that is cut off: we estimate."""
+
+    who: Principal
+    request: Request
+    reservation: Reservation
+    aside: bool
+    said: str = ""
+    settled: bool = False
+
+    def estimate(self) -> Usage:
+        return Usage(request_tokens(self.request), count_tokens(self.said))
 
 
 @dataclass
@@ -66,34 +89,55 @@ class Meter:
             if refusal and 0 <= now - at < REFUSED_S and now < refusal.until:
                 raise _error(refusal, now)
 
-    def stream(self, who: Principal, request: Request) -> Generator[Event]:
+    def stream(self, who: Principal, request: Request, *, aside: bool = False) -> Generator[Event]:
         """Yield the model's events. Raises BudgetSpent or RateLimited before it asks the model, and what the model raises.
 
-        An answer that the caller cuts off counts by estimate, one that fails before its first word not at all; only a model
-        that ran out of time has read the prompt, and may want to be paid for it.
+        An answer that takes longer than `request.timeout_s` ends with what there is of it ("deadline"), and so does one that
+        its caller throws a `Cut` into; both count by estimate, like one that is closed early. One that fails before its first
+        word does not count at all; only a model that ran out of time has read the prompt, and may want to be paid for it.
+        `aside`: nobody has asked for this; it is no turn, and not held against the key's rate.
         """
-        request, reservation = self._hold(who, request)
-        said: list[str] = []
+        request, reservation = self._hold(who, request, aside)
+        heard = _Heard(who, request, reservation, aside)
         unfinished = Usage()
-        settled = False
         try:
-            with closing(self._llm.stream(request)) as events:
-                for event in events:
-                    if isinstance(event, Finish):
-                        settled = True
-                        self._settle(who, reservation, event.model, event.usage, self._price(event.model))
-                    elif words := _words(event):
-                        said.append(words)
-                    yield event
+            yield from self._words(heard)
         except ModelTimeout:
             unfinished = Usage(request_tokens(request))
             raise
         finally:
-            if not settled:
-                used = Usage(request_tokens(request), sum(map(count_tokens, said))) if said else unfinished
+            if not heard.settled:
                 # A model that said nothing may be one that hangs: nobody waits for it once more to learn its name.
-                model = self._model_id(request.model) if said else self._known_id(request.model)
-                self._settle(who, reservation, model, used, self._price(model))
+                model = self._model_id(request.model) if heard.said else self._known_id(request.model)
+                self._settle_answer(heard, Finish(heard.estimate() if heard.said else unfinished, "deadline", model))
+
+    def _words(self, heard: "_Heard") -> Generator[Event]:
+        """Yield what the model says, up to its end or its caller's; settle on it before the last event goes out."""
+        request, until = heard.request, time.monotonic() + heard.request.timeout_s
+        reason: StopReason = "deadline"
+        with closing(self._llm.stream(request)) as events:
+            try:
+                for event in events:
+                    if isinstance(event, Finish):
+                        self._settle_answer(heard, event)
+                        yield event
+                        return
+                    heard.said += _said(event)
+                    yield event
+                    if time.monotonic() >= until:
+                        break
+                else:
+                    return
+            except Cut as cut:
+                reason = cut.reason
+            except (ModelTimeout, ModelInterrupted):
+                if not heard.said or time.monotonic() < until:
+                    raise
+        if reason == "deadline" and not heard.said:
+            raise ModelTimeout("The model said nothing in time. Ask again, or ask for less.")
+        finish = Finish(heard.estimate(), reason, self._model_id(request.model))
+        self._settle_answer(heard, finish)
+        yield finish
 
     @contextmanager
     def embedding(self, who: Principal, model: str, tokens: int) -> Iterator[Embedded]:
@@ -128,12 +172,12 @@ class Meter:
         """Return the prices that hold here. Raises Misconfigured."""
         return prices_of(self._settings)
 
-    def _hold(self, who: Principal, request: Request) -> tuple[Request, Reservation]:
+    def _hold(self, who: Principal, request: Request, aside: bool) -> tuple[Request, Reservation]:
         """Reserve what the answer can cost. The request comes back with the cheaper model if that is due, or all that fits."""
         started = time.monotonic()
         self.check(who, request.model)
         self.prices()  # what is wrong with them shows before a model is asked
-        limits = self.limits()
+        limits = replace(self.limits(), requests=0) if aside else self.limits()
         amount = self._most(request, limits)
         outcome = self.ledger.reserve(payer_of(who), amount, limits, request.timeout_s + SLACK_S)
         cheaper = self._cheaper(request, limits, outcome)
@@ -196,11 +240,18 @@ class Meter:
             self._models_read = (now, ids)
         return ids
 
-    def _settle(self, who: Principal, reservation: Reservation, model: str, usage: Usage, price: Price | None) -> None:
+    def _settle_answer(self, heard: _Heard, finish: Finish) -> None:
+        heard.settled = True
+        turns = 0 if heard.aside else 1
+        self._settle(heard.who, heard.reservation, finish.model, finish.usage, self._price(finish.model), turns)
+
+    def _settle(
+        self, who: Principal, reservation: Reservation, model: str, usage: Usage, price: Price | None, turns: int = 1
+    ) -> None:
         """Count what was used and release the rest; nothing used is no answer. What can't be stored is logged, not raised."""
         tokens = usage.input_tokens + usage.output_tokens + usage.cache_read_tokens + usage.cache_write_tokens
         used = Amount(tokens, price.at_least(usage) if price else 0) if tokens else NOTHING
-        line = line_of(who, model, usage, price.cost(usage) if price else None) if tokens else None
+        line = line_of(who, model, usage, price.cost(usage) if price else None, turns) if tokens else None
         try:
             self.ledger.settle(reservation, used, line)
         except PaiError as error:
@@ -218,7 +269,7 @@ class Meter:
         return _error(refusal, now)
 
 
-def _words(event: Text | ToolCall) -> str:
+def _said(event: Text | ToolCall) -> str:
     return event.text if isinstance(event, Text) else f"{event.name} {event.arguments}"
 
 

@@ -268,9 +268,9 @@ def payer_of(who: Principal) -> str:
     return who.key_id or f"~{who.owner}"
 
 
-def line_of(who: Principal, model: str, usage: Usage, nano_dollars: int | None) -> Line:
+def line_of(who: Principal, model: str, usage: Usage, nano_dollars: int | None, turns: int = 1) -> Line:
     """Return one answer's line."""
-    return Line(who.owner, payer_of(who), model, usage, 1, nano_dollars)
+    return Line(who.owner, payer_of(who), model, usage, turns, nano_dollars)
 
 
 def date_of(now: float) -> str:

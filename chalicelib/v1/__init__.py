@@ -32,7 +32,7 @@ def complete(request: Request) -> Reply:
     wanted = ask.wanted(given.body(request), here().settings)
     frame = answer.Frame(wanted.model, wanted.include_usage)
     until = started + _limit_s(request, wanted)
-    steps = completions.Completions(here().meter.stream, here().sources).answer(_who(request), wanted, until)
+    steps = completions.Completions(here().meter, here().sources).answer(_who(request), wanted, until)
     if wanted.stream:
         steps = stream.begun(steps, stream.MOMENT_S if request.streams else None)
         return Reply(stream.events(steps, frame, request), content_type="text/event-stream")

@@ -1,14 +1,15 @@
 """What a model answers to a request of /v1/chat/completions, as it comes. Nothing of it is stored."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
 from chalicelib.chat import prompt
 from chalicelib.chat.turn import WAKE_S, Sources
-from chalicelib.errors import GuardrailIntervened, ModelInterrupted, ModelTimeout
-from chalicelib.llm import Event, Finish, Request, Said, Text, ToolCall
+from chalicelib.errors import GuardrailIntervened, ModelInterrupted
+from chalicelib.llm import Finish, Request, Said, Text, ToolCall
+from chalicelib.metering import Meter
 from chalicelib.records import Citation, Conversation, Message, Principal, Turn, Usage
 from chalicelib.v1.ask import PAI, Wanted
 from chalicelib.v1.wording import Wording, whole
@@ -21,10 +22,6 @@ _REASONS = {
     "max_tokens": "length",
     "deadline": "length",
 }
-
-
-Stream = Callable[[Principal, Request], Generator[Event]]
-"""Asks a model for somebody, and counts what that costs them."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,8 @@ Step = Text | ToolCall | End
 class Completions:
     """Answers from the models; with `sources`, the model `pai` from what the owner's documents say."""
 
-    def __init__(self, stream: Stream, sources: Sources | None) -> None:
-        self._stream = stream
+    def __init__(self, meter: Meter, sources: Sources | None) -> None:
+        self._meter = meter
         self._sources = sources
 
     def answer(self, who: Principal, wanted: Wanted, until: float) -> Generator[Step]:
@@ -55,7 +52,7 @@ class Completions:
         """
         request, question, findings = self._look_up(who, wanted, until)
         words = Wording(0 if request.json_form else len(findings.passages))
-        end = yield from self._hear(who, replace(wanted, request=request), words, until)
+        end = yield from self._hear(who, replace(wanted, request=request), words)
         if rest := words.take("", last=True):
             yield Text(rest)
         marked, citations = self._sources.cite(words.heard, question, findings) if self._sources else (words.heard, ())
@@ -75,10 +72,10 @@ class Completions:
                 request = replace(request, messages=(*request.messages[:at], shown, *request.messages[at + 1 :]))
         return replace(request, timeout_s=max(until - time.monotonic(), 0)), question, findings
 
-    def _hear(self, who: Principal, wanted: Wanted, words: Wording, until: float) -> Generator[Text | ToolCall, None, End]:
-        """Hear the model out, or until the time is over."""
+    def _hear(self, who: Principal, wanted: Wanted, words: Wording) -> Generator[Text | ToolCall, None, End]:
+        """Hear the model out; the stream itself ends when the request's time is over."""
         calls = 0
-        with closing(self._stream(who, wanted.request)) as events:
+        with closing(self._meter.stream(who, wanted.request)) as events:
             try:
                 for event in events:
                     if isinstance(event, Finish):
@@ -89,15 +86,9 @@ class Completions:
                             yield replace(event, arguments=whole(event.arguments))
                     elif (said := words.take(event.text)) or not event.text:
                         yield Text(said)
-                    if time.monotonic() >= until:
-                        return _cut("length", wanted, words)
-            except (ModelTimeout, ModelInterrupted):
-                if (words.heard or calls) and time.monotonic() >= until:
-                    return _cut("length", wanted, words)
-                raise
             except GuardrailIntervened:
                 if words.heard:
-                    return _cut("content_filter", wanted, words)
+                    return _filtered(wanted, words)
                 raise
         raise ModelInterrupted("The model's answer broke off before its end. Ask again.")
 
@@ -118,7 +109,7 @@ def _ended(finish: Finish, calls: int) -> End:
     return End("tool_calls" if calls and reason == "stop" else reason, finish.usage, finish.model)
 
 
-def _cut(reason: str, wanted: Wanted, words: Wording) -> End:
-    """End an answer early. The model did not say what it used, so the tokens are estimates."""
+def _filtered(wanted: Wanted, words: Wording) -> End:
+    """End an answer that a guardrail cut off. The model did not say what it used, so the tokens are estimates."""
     usage = Usage(prompt.request_tokens(wanted.request), prompt.count_tokens(words.heard))
-    return End(reason, usage, wanted.model)
+    return End("content_filter", usage, wanted.model)

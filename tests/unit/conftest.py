@@ -102,8 +102,7 @@ class World:
         self.meter = Meter(self.llm, self.store, self.settings, self.clock)
         self.engine = TurnEngine(
             self.conversations,
-            self.llm,
-            self.meter.stream,
+            self.meter,
             self.settings,
             self.clock,
             sources if keeps_documents else None,

@@ -13,8 +13,10 @@ from chalicelib.chat.questions import START_S
 from chalicelib.chat.runs import SILENCE_S
 from chalicelib.errors import (
     BadRequest,
+    BudgetSpent,
     ConversationNotFound,
     IdempotencyMismatch,
+    InternalError,
     JobsUnavailable,
     MessageNotFound,
     ModelThrottled,
@@ -26,7 +28,8 @@ from chalicelib.errors import (
 from chalicelib.http import Request, streaming
 from chalicelib.llm import Event, Text
 from chalicelib.llm import Request as ModelRequest
-from chalicelib.records import Conversation, Message
+from chalicelib.metering.report import report
+from chalicelib.records import Conversation, Message, Principal
 from chalicelib.settings import Settings
 from chalicelib.store import Item, When
 from chalicelib.store.memory import MemoryStore
@@ -414,7 +417,172 @@ def test_follower_who_is_cut_off_right_after_a_restart_goes_on_there(world: Worl
     assert events[-1][0] == "done"
 
 
+class Flaky(MemoryStore):
+    """A store that does what it is told, and then says that it did not, or does not do it at all, as a test wants."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        super().__init__(now)
+        self.fails: Callable[[Item], bool] = lambda item: False
+        self.loses: Callable[[Item], bool] = lambda item: False
+
+    def put(self, item: Item, when: Iterable[When] = ()) -> bool:
+        if self.fails(item):
+            raise StoreUnavailable("Not stored.")
+        stored = super().put(item, when)
+        if self.loses(item):
+            raise StoreUnavailable("Stored, and nobody knows.")
+        return stored
+
+    def update(self, pk: str, sk: str, **change: Any) -> Item | None:
+        if self.fails({"pk": pk, "sk": sk, **(change.get("set") or {})}):
+            raise StoreUnavailable("Not stored.")
+        return super().update(pk, sk, **change)
+
+
+def flaky() -> tuple[World, Flaky]:
+    world = World(Settings(titles=0), make_store=Flaky)
+    assert isinstance(world.store, Flaky)
+    return world, world.store
+
+
+@pytest.mark.parametrize("lost", ["answer", "header"])
+def test_answer_that_is_stored_is_the_answer_whatever_fails_behind_it(lost: str) -> None:
+    world, store = flaky()
+    turn = begun(world)
+    if lost == "answer":
+        store.loses = lambda item: item.get("role") == "assistant"
+    else:
+        store.fails = lambda item: item["sk"] == "~" and str(item["pk"]).startswith("C#")
+
+    work(world)
+    store.loses = store.fails = lambda item: False
+
+    assert state(world, turn)["state"] == "done"
+    assert follow(world, turn)[-1][0] == "done"
+
+
+def test_event_that_was_stored_though_the_store_said_it_was_not_costs_no_words() -> None:
+    world, store = flaky()
+    turn = begun(world)
+    run = question(world, turn)[1].lease_until_ms
+    losses = iter([True, True])
+    store.loses = lambda item: item.get("kind") == "text" and next(losses, False)
+    world.llm.acts = [says("a ", "b ", "c ", "d ")]
+
+    work(world)
+
+    events = world.runs.log(question(world, turn)[0], turn["turn_id"]).after(Place(run))
+    assert said([(event.kind, event.data) for event in events]) == "a b c d "
+
+
+def test_words_that_no_single_event_can_hold_come_in_several(world: World) -> None:
+    world.llm.acts = [says("\x01" * 99_000, "end")]
+    turn = begun(world)
+    run = question(world, turn)[1].lease_until_ms
+
+    work(world)
+
+    events = world.runs.log(question(world, turn)[0], turn["turn_id"]).after(Place(run))
+    assert said([(event.kind, event.data) for event in events]) == "\x01" * 99_000 + "end"
+
+
+def test_turn_whose_failure_could_not_be_stored_has_ended_all_the_same() -> None:
+    world, store = flaky()
+    world.llm.acts = [fails(ModelThrottled("Later.")), says("Now.")]
+    turn = begun(world)
+    store.fails = lambda item: item.get("state") == "failed"
+    work(world)
+    store.fails = lambda item: False
+
+    again = world.turns.ask(request({"message": "one", "conversation_id": turn["conversation_id"]})).body
+
+    assert (again["turn_id"], again["message"]) == (turn["turn_id"], "Now.")
+
+
+def test_clock_that_ran_ahead_and_was_put_right_does_not_lose_the_next_try(world: World) -> None:
+    world.clock.time += 86_400
+    world.llm.acts = [fails(ModelThrottled("Later.")), says("Now.")]
+    turn = begun(world)
+    work(world)
+    world.clock.time -= 86_400
+
+    world.turns.regenerate(request(**ASYNC), turn["conversation_id"])
+    running = state(world, turn)["state"]
+    work(world)
+
+    assert running == "running"
+    assert state(world, turn)["message"] == "Now."
+
+
+def test_first_question_of_a_conversation_that_was_opened_before_moves_it_in_the_list(world: World) -> None:
+    conversation = world.questions.open_conversation(Conversation("00000000-0000-4000-8000-000000000001", "me"), "")
+    world.clock.time += 3600
+    begun(world, "one", conversation.id)
+
+    work(world)
+
+    assert world.conversations.header("me", conversation.id).updated_at > conversation.created_at
+
+
+def test_conversation_is_the_same_however_its_id_is_written(world: World) -> None:
+    turn = begun(world)
+    _half_way(world, turn, "one ")
+
+    shown = state(world, {**turn, "conversation_id": turn["conversation_id"].upper()})
+
+    assert (shown["state"], shown["message"], shown["conversation_id"]) == ("running", "one ", turn["conversation_id"])
+
+
+def test_question_that_comes_while_its_conversation_is_deleted_is_deleted_too(world: World) -> None:
+    turn = begun(world)
+    pk = f"C#me#{turn['conversation_id']}"
+    question_item = world.store.get(pk, f"M#{turn['turn_id']}")
+    world.conversations.delete("me", turn["conversation_id"])
+    assert question_item
+    world.store.put(question_item)
+
+    work(world)
+
+    assert not world.store.query(pk).items
+
+
+def test_defect_of_a_worker_says_nothing_of_what_was_said(world: World) -> None:
+    def mistake(_: ModelRequest) -> Iterable[Event | PaiError]:
+        raise ValueError("my secret words")
+
+    world.llm.acts = [mistake]
+    turn = begun(world)
+
+    with pytest.raises(InternalError) as error:
+        work(world)
+
+    assert "secret" not in str(error.value)
+    assert error.value.__cause__ is None
+    assert error.value.__suppress_context__
+    assert state(world, turn)["error"]["Code"] == "InternalError"
+
+
+def test_conversation_whose_first_question_could_not_be_stored_is_not_left_behind() -> None:
+    world, store = flaky()
+    store.fails = lambda item: item.get("role") == "user"
+    with pytest.raises(StoreUnavailable):
+        begun(world)
+    store.fails = lambda item: False
+
+    assert [*world.conversations.latest("me")] == []
+
+
 # Stopping
+
+
+def test_turn_that_is_stopped_before_a_worker_came_is_never_asked(world: World) -> None:
+    turn = begun(world)
+
+    stopped = world.following.stop("me", *place_of(turn))
+    work(world)
+
+    assert stopped.body["error"]["Code"] == state(world, turn)["error"]["Code"] == "TurnStopped"
+    assert not world.llm.requests
 
 
 def test_stopped_turn_keeps_what_was_said(world: World) -> None:
@@ -545,6 +713,27 @@ def test_same_key_takes_up_what_a_dead_worker_left(world: World) -> None:
     assert state(world, first)["message"] == "Hello there."
 
 
+def test_answer_to_a_key_is_given_again_though_the_budget_is_spent_by_now() -> None:
+    world = World(Settings(titles=0, budget="day-tokens=1200"))
+    body = {"message": "one"}
+    first = world.turns.ask(request(body, idempotency_key="k")).body
+    with pytest.raises(BudgetSpent):
+        world.turns.ask(request({"message": "two", "max_tokens": 5000}))
+    with pytest.raises(BudgetSpent):
+        world.turns.ask(request({"message": "three", "max_tokens": 1190}))
+
+    assert world.turns.ask(request(body, idempotency_key="k")).body == first
+
+
+def test_claim_of_a_clock_that_ran_ahead_does_not_hold_the_key(world: World) -> None:
+    world.clock.time += 3600
+    first = begun(world, idempotency_key="k")
+    world.conversations.delete("me", first["conversation_id"])
+    world.clock.time -= 3600
+
+    assert begun(world, idempotency_key="k")["conversation_id"] != first["conversation_id"]
+
+
 def test_question_is_kept_when_no_worker_can_be_called(world: World) -> None:
     world.jobs.down = True
 
@@ -631,6 +820,25 @@ def test_regenerating_twice_with_one_key_is_one_answer(world: World) -> None:
     assert len(world.llm.requests) == 2
 
 
+def test_one_key_for_two_conversations_is_refused(world: World) -> None:
+    first, second = (world.turns.ask(request({"message": "Q"})).body["conversation_id"] for _ in range(2))
+    world.turns.regenerate(request(idempotency_key="k"), first)
+
+    with pytest.raises(IdempotencyMismatch):
+        world.turns.regenerate(request(idempotency_key="k"), second)
+
+
+def test_answer_stays_in_view_when_the_question_could_not_be_asked_again() -> None:
+    world, store = flaky()
+    cid = world.turns.ask(request({"message": "Q1"})).body["conversation_id"]
+    store.fails = lambda item: item.get("role") == "user"
+    with pytest.raises(StoreUnavailable):
+        world.turns.regenerate(request(), cid)
+    store.fails = lambda item: False
+
+    assert texts(world, cid) == ["Q1", "Hello there."]
+
+
 def test_conversation_without_a_question_has_nothing_to_answer_again(world: World) -> None:
     conversation = world.questions.open_conversation(Conversation("00000000-0000-4000-8000-000000000001", "me"), "A note.")
 
@@ -690,6 +898,15 @@ def test_model_names_a_conversation_after_its_first_answer(said: str, title: str
     world.llm.acts = [says(said)]
 
     assert named(world) == title
+
+
+def test_title_is_no_turn_and_counts_its_tokens() -> None:
+    world = World(Settings(budget="key-minute-requests=1"))
+    world.llm.acts = [says("The capital of France")]
+
+    assert named(world) == "The capital of France"
+    total = report(world.meter, Principal("me", "k1"))["total"]
+    assert (total["turns"], total["tokens"]["output_tokens"]) == (1, 2)
 
 
 def test_title_that_was_cut_is_not_taken() -> None:

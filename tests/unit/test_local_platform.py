@@ -376,9 +376,9 @@ def test_only_so_many_jobs_run_and_wait_at_once(platform: LocalPlatform, gate: t
 
     JOBS["waits"] = wait
     try:
-        for _ in range(8):
+        for _ in range(64):
             platform.jobs.start("waits", {})
-        for _ in range(8):
+        for _ in range(64):
             running.get(timeout=10)
         for _ in range(1000):
             platform.jobs.start("waits", {})

@@ -19,7 +19,7 @@ from chalicelib.errors import (
     StoreUnavailable,
 )
 from chalicelib.llm import Event, Finish, JsonForm, Request, Said, Text, Tool, ToolCall, ToolResult
-from chalicelib.metering import Meter
+from chalicelib.metering import Cut, Meter
 from chalicelib.metering.ledger import Line
 from chalicelib.metering.limits import KEY
 from chalicelib.records import ModelInfo, Principal, Usage
@@ -204,6 +204,21 @@ def test_an_answer_that_is_cut_counts_by_estimate() -> None:
 
     assert [(line.usage, line.model, line.turns) for line in deployment.lines()] == [(Usage(6, 2), "dear-1", 1)]
     assert (deployment.counts()["t"], deployment.held(), deployment.llm.closed) == (8, 0, 1)
+
+
+def test_who_cuts_an_answer_off_gets_its_end_with_the_model_that_gave_it() -> None:
+    deployment = Deployment(SOFT)
+    while deployment.counts().get("d", 0) < 10_000_000 * 0.1:
+        deployment.ask()
+    stream = deployment.meter.stream(ME, QUESTION)
+    next(stream)
+
+    finish = stream.throw(Cut("stopped"))
+
+    assert isinstance(finish, Finish)
+    assert (finish.model, finish.stop_reason) == ("cheap-1", "stopped")
+    assert finish.usage.input_tokens == MOST - 100
+    assert deployment.lines()[-1].model == "cheap-1"
 
 
 @pytest.mark.parametrize(

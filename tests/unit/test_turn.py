@@ -299,9 +299,7 @@ def test_reason_of_a_failure_is_told_even_if_the_store_is_down_too(world: World)
     store.down, world.llm.acts = True, [fails(ModelThrottled("Later."))]
 
     with pytest.raises(ModelThrottled) as error:
-        TurnEngine(
-            conversations, world.llm, world.meter.stream, world.settings, world.clock
-        ).run_turn(turn, Collect())
+        TurnEngine(conversations, world.meter, world.settings, world.clock).run_turn(turn, Collect())
 
     assert error.value.details == {"conversation_id": turn.conversation.id, "turn_id": turn.question.id}
 
@@ -447,7 +445,8 @@ def test_branch_far_back_in_a_long_conversation_reads_its_own_past_only(world: W
 def test_branch_whose_first_question_was_never_stored_can_be_left_and_found_again(world: World) -> None:
     conversation_id, first = ask(world, "one")
     header = world.conversations.header("me", conversation_id)
-    world.conversations.branch(header, first.id, new_message_id(world.clock(), after=first.id))  # and died
+    branched = world.conversations.branched(header, first.id, new_message_id(world.clock(), after=first.id))
+    world.conversations.take_path(branched)  # and died
     _, second = ask(world, "two", conversation_id)
     ask(world, "three", conversation_id)
 

@@ -18,13 +18,17 @@ from chalicelib.errors import BadRequest, GuardrailIntervened, ModelInterrupted,
 from chalicelib.http import Reply, Request
 from chalicelib.llm import Event, Finish, JsonForm, Said, Text, ToolCall, ToolResult
 from chalicelib.llm import Request as Question
+from chalicelib.metering import Meter
 from chalicelib.records import Chunk, Citation, ModelInfo, Passage, Principal, Retrieval, Turn, Usage
+from chalicelib.settings import Settings
+from chalicelib.store.memory import MemoryStore
 from chalicelib.v1 import embeddings, failures, models, stream
 from chalicelib.v1.answer import Frame, counts
 from chalicelib.v1.ask import Wanted
 from chalicelib.v1.completions import Completions, End, Step
 from chalicelib.v1.given import Given
 from chalicelib.v1.wording import Wording
+from tests.standins.scripted import ScriptedLLM
 
 ME = Principal("me", "k1")
 ADD = ToolCall("c1", "add", '{"a": 1}')
@@ -84,23 +88,19 @@ def test_character_that_comes_in_two_halves_is_made_whole() -> None:
 
 def says(*steps: Event | PaiError | Callable[[], None], asked: list[Question] | None = None) -> Completions:
     """A model that says this, without documents."""
-    return Completions(_model(steps, asked if asked is not None else []), None)
+    return Completions(_meter(steps, asked if asked is not None else []), None)
 
 
-def _model(
-    steps: Iterable[Event | PaiError | Callable[[], None]], asked: list[Question]
-) -> Callable[[Principal, Question], Generator[Event]]:
-    def ask(who: Principal, request: Question) -> Generator[Event]:
+def _meter(steps: Iterable[Event | PaiError | Callable[[], None]], asked: list[Question]) -> Meter:
+    def act(request: Question) -> Iterable[Event | PaiError]:
         asked.append(request)
         for step in steps:
-            if isinstance(step, PaiError):
-                raise step
             if callable(step):
                 step()
             else:
                 yield step
 
-    return ask
+    return Meter(ScriptedLLM([act]), MemoryStore(), Settings())
 
 
 def finish(reason: str = "end") -> Finish:
@@ -144,7 +144,7 @@ def test_only_the_first_of_several_tool_calls_is_given_where_one_is_wanted() -> 
 def test_answer_ends_at_the_deadline_with_what_there_is() -> None:
     end = ending(says(Text("Some words"), Text(" never heard"), finish()), seconds=0)
 
-    assert (end.reason, end.text, end.model) == ("length", "Some words", "m")
+    assert (end.reason, end.text, end.model) == ("length", "Some words", "scripted")
     assert end.usage.input_tokens > 0 < end.usage.output_tokens
 
 
@@ -177,20 +177,13 @@ def test_model_is_told_how_long_is_left() -> None:
 
 
 def test_answer_that_is_given_up_stops_the_model() -> None:
-    asked: list[Generator[Event]] = []
+    llm = ScriptedLLM([lambda request: [Text("Some words"), Text(" never heard")]])
+    steps = Completions(Meter(llm, MemoryStore(), Settings()), None).answer(ME, PLAIN, time.monotonic() + 60)
 
-    def ask(who: Principal, request: Question) -> Generator[Event]:
-        asked.append(said(Text("Some words"), Text(" never heard")))
-        return asked[0]
-
-    def said(*events: Event) -> Generator[Event]:
-        yield from events
-
-    steps = Completions(ask, None).answer(ME, PLAIN, time.monotonic() + 60)
     next(steps)
     steps.close()
 
-    assert list(asked[0]) == []
+    assert llm.closed == 1
 
 
 class Shelf:
@@ -210,7 +203,7 @@ class Shelf:
 
 def test_pai_looks_up_what_the_user_said_last_and_cites() -> None:
     shelf, asked = Shelf(), list[Question]()
-    completions = Completions(_model([Text("You may"), Text(" [1]."), finish()], asked), shelf)
+    completions = Completions(_meter([Text("You may"), Text(" [1]."), finish()], asked), shelf)
     messages = (
         Said("user", "Who are you?"),
         Said("assistant", "", tool_calls=(ADD,)),
@@ -232,7 +225,7 @@ def test_pai_looks_up_what_the_user_said_last_and_cites() -> None:
 
 
 def test_json_is_cited_and_gets_no_marks() -> None:
-    completions = Completions(_model([Text('{"a": [1]}'), finish()], []), Shelf())
+    completions = Completions(_meter([Text('{"a": [1]}'), finish()], []), Shelf())
 
     *said, end = heard(completions, Wanted("pai", replace(QUESTION, json_form=JsonForm())))
 
@@ -243,7 +236,7 @@ def test_json_is_cited_and_gets_no_marks() -> None:
 
 def test_other_models_look_nothing_up() -> None:
     shelf, asked = Shelf(), list[Question]()
-    heard(Completions(_model([Text("Hi"), finish()], asked), shelf))
+    heard(Completions(_meter([Text("Hi"), finish()], asked), shelf))
 
     assert not shelf.turns
     assert asked[0].messages == QUESTION.messages

@@ -13,13 +13,13 @@ from chalicelib.platform.limits import encode_job
 
 _log = logging.getLogger(__name__)
 
-# A job mostly waits for a model, so a few at once are no burden; many would be, on one machine.
-_AT_ONCE = 8
+# A job mostly waits for a model, which has a queue of its own. A turn that waits here seems to have nobody who answers it.
+_AT_ONCE = 64
 _WAITING = 1000
 
 
 class ThreadJobs:
-    """Runs `jobs`, at most eight at once, in the order they were started. A thousand may wait."""
+    """Runs `jobs`, at most 64 at once, in the order they were started. A thousand may wait."""
 
     def __init__(self, jobs: Mapping[str, Job]) -> None:
         self._jobs = jobs
