@@ -63,6 +63,18 @@ class Runs:
         finally:
             del self._here[run]
 
+    def stop(self) -> None:
+        """Have all runs in this process end with what they have."""
+        for recorder in list(self._here.values()):
+            recorder.stop()
+
+    def have_ended(self, timeout_s: float) -> bool:
+        """Wait for the runs in this process; return whether all have ended."""
+        until = time.monotonic() + timeout_s
+        while self._here and time.monotonic() < until:
+            time.sleep(0.02)
+        return not self._here
+
     def here(self, conversation: Conversation, question: Message) -> Recorder | None:
         """Return what records a question's run, if its worker is in this process."""
         return self._here.get(_run(conversation, question))

@@ -32,7 +32,7 @@ from pai.stage import LOCAL, enter_stage, explained, project_folder, stage_confi
 EMBEDDED = "pai.local.llamacpp"
 EMBEDDED_EMBEDDER = "pai.local.minilm"
 GRACE_S = 1.0
-"""How long requests under way may go on after we were told to stop."""
+"""How long requests, and turns in the background, may go on after we were told to stop."""
 LAST_WORDS_S = 0.7
 """How long they may then take to say that the model stopped."""
 LAST_PORT = 65535
@@ -183,7 +183,8 @@ def _load_app() -> Chalice:
 
 def _stop(server: HttpServer, ours: Parts, status: int) -> None:
     """Let requests under way end, for a moment; then stop the model, which ends them; then end, whatever is still going on."""
-    all_answered = server.drain(GRACE_S)
+    ours.runs.stop()  # turns in the background end with what they have, as their followers are told
+    all_answered = server.drain(GRACE_S) and ours.runs.have_ended(GRACE_S)
     if not all_answered:
         # On a busy machine a model may take long to notice. There is no need to wait for it: its memory goes with us.
         threading.Thread(target=_close, args=(ours.llm,), daemon=True).start()

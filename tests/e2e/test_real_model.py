@@ -96,6 +96,26 @@ def test_answer_is_followed_after_its_server_was_killed_in_the_middle(tmp_path: 
     assert again["message"]
 
 
+def test_answer_is_kept_as_far_as_it_came_when_its_server_is_told_to_stop(tmp_path: Path) -> None:
+    home, log = tmp_path / "home", tmp_path / "log"
+    body = {"message": "Tell me a very long story about the sea.", "max_tokens": 400, "temperature": 0}
+    with running(home, log) as (client, process):
+        turn = client.post("/chat", json=body, headers={"Prefer": "respond-async"}).json()
+        path = f"/conversations/{turn['conversation_id']}/turns/{turn['turn_id']}"
+        told = []
+        for _, name, data in events(client, path):
+            told.append((name, data))
+            if name == "text" and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+    with running(home, log) as (client, process):
+        kept = client.get(path).json()
+
+    assert told[-1][0] == "done"
+    assert (kept["state"], kept["stop_reason"]) == ("done", "stopped")
+    assert kept["message"]
+
+
 def test_conversation_goes_on_after_the_server_is_killed_and_nothing_said_is_readable_on_disk(tmp_path: Path) -> None:
     home, log = tmp_path / "home", tmp_path / "log"
     with running(home, log) as (client, process):
