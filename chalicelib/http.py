@@ -13,7 +13,7 @@ from chalicelib.errors import BadRequest, InternalError, PaiError, TooLarge
 
 BODY_BYTES = 1_000_000
 HEADERS_SENT = ["Authorization", "Idempotency-Key", "Prefer", "Last-Event-ID", "*"]
-HEADERS_READ = ["Retry-After", "X-Next-Cursor", "Location", "Preference-Applied"]
+HEADERS_READ = ["Retry-After", "X-Next-Cursor", "Location", "Preference-Applied", "x-request-id", "x-should-retry"]
 """What a browser on another site may send beyond the ordinary, and read of an answer."""
 
 

@@ -89,6 +89,9 @@ def _unclaimed(conversation_id: str, question_id: str) -> None:
 class Workers(Protocol):
     """What is known of the workers of turns in the background: chat.runs."""
 
+    alone_since_ms: int
+    """When this process began to be the only one; what ran before then, in Unix ms, is dead. 0 is never."""
+
     def is_here(self, conversation: Conversation, question: Message) -> bool: ...
 
     def is_lost(self, conversation: Conversation, question: Message, begun_ms: int) -> bool: ...
@@ -192,6 +195,8 @@ class Questions:
         if not now_ms <= question.lease_until_ms <= now_ms + longest_ms + SKEW_S * 1000:
             return True
         begun_ms = question.lease_until_ms - int(longest_ms)
+        if begun_ms < self._workers.alone_since_ms:
+            return True
         return bool(question.background) and self._workers.is_lost(conversation, question, begun_ms)
 
     def _once(self, owner: str, ask: Ask | Again, wish: Claim, begin: Begin) -> Turn | Answered:

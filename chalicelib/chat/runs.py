@@ -28,6 +28,11 @@ class Runs:
         self._now = now
         self._pace = pace
         self._here: dict[Run, Recorder] = {}
+        self.alone_since_ms = 0
+
+    def begin_alone(self) -> None:
+        """Take every run that began before now for dead: no other process has this store any more."""
+        self.alone_since_ms = int(self._now() * 1000)
 
     def log(self, conversation: Conversation, turn_id: str) -> TurnLog:
         pk = log_key(conversation.owner, conversation.id, turn_id)

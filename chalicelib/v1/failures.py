@@ -67,7 +67,8 @@ def body(error: PaiError) -> dict[str, Any]:
     status = _STATUSES.get(type(error), error.status)
     kind = "insufficient_quota" if isinstance(error, BudgetSpent) else _TYPES.get(status, _kind(status))
     code = _CODES.get(type(error), error.code)
-    return {"error": {"message": error.message, "type": kind, "param": error.details.get("field"), "code": code}}
+    param = "messages" if isinstance(error, ContextTooLong) else error.details.get("field")
+    return {"error": {"message": error.message, "type": kind, "param": param, "code": code}}
 
 
 def _kind(status: int) -> str:

@@ -20,9 +20,11 @@ from chalice.local import ForbiddenError, LocalChalice, LocalGateway, NotAuthori
 from chalicelib import logs
 from chalicelib.errors import Forbidden, InternalError, MethodNotAllowed, PaiError, RouteNotFound, Unauthorized
 from chalicelib.http import BODY_BYTES, error_reply, streaming
+from chalicelib.v1.failures import failed as openai_form
 from chalicelib.wiring import here
 
 UPLOADS = "/uploads/"
+OPENAI = "/v1/"
 LIVE = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """What keeps caches, and proxies like nginx, from holding events back. A reply's own headers go before."""
 
@@ -84,20 +86,20 @@ class Gateway:
 
     def answer(self, request: HttpRequest) -> HttpReply:
         """Return the app's answer, or the refusal of a request that does not get that far. Never raises."""
+        path = _origin_form(request.target)
         try:
-            path = _origin_form(request.target)
             method = self._known_method(request.method, path)
             with streaming() as door:
                 reply = _reply(self._chalice.handle_request(method, path, dict(request.headers), request.body or None))
             return self._with(door.pieces, reply) if door.pieces else reply
         except NotAuthorizedError:
-            return refusal(Unauthorized("Send an API key, as `Authorization: Bearer <key>`; `pai keys create` makes one."))
+            missing = Unauthorized("Send an API key, as `Authorization: Bearer <key>`; `pai keys create` makes one.")
+            return refusal(missing, path)
         except ForbiddenError:
-            return refusal(
-                Forbidden("This API key is not valid: it is unknown, expired or disabled. `pai keys list` shows them.")
-            )
+            wrong = Forbidden("This API key is not valid: it is unknown, expired or disabled. `pai keys list` shows them.")
+            return refusal(wrong, path)
         except PaiError as error:
-            return refusal(error)
+            return refusal(error, path)
         except Exception as error:  # noqa: BLE001 - the outermost place: a defect becomes a logged 500
             return _defect(error)
 
@@ -121,10 +123,14 @@ class Gateway:
         return method
 
 
-def refusal(error: PaiError) -> HttpReply:
-    """Return the answer that carries this error, and log it: the app, which logs what it answers, never saw the request."""
-    reply = error_reply(error, str(uuid.uuid4()))
-    logs.request_done({"request_id": reply.body["RequestId"], "route": "", "status": reply.status, **reply.log})
+def refusal(error: PaiError, path: str = "") -> HttpReply:
+    """Return the answer that carries this error, and log it: the app, which logs what it answers, never saw the request.
+
+    Under `/v1/` it has OpenAI's form, which is all that its clients show.
+    """
+    request_id = str(uuid.uuid4())
+    reply = openai_form(error) if path.startswith(OPENAI) else error_reply(error, request_id)
+    logs.request_done({"request_id": request_id, "route": "", "status": reply.status, **reply.log})
     headers = {"Content-Type": reply.content_type, "Access-Control-Allow-Origin": "*"}
     return HttpReply(reply.status, [*(headers | {**reply.headers, **_error_headers(error)}).items()], reply.text.encode())
 

@@ -53,6 +53,7 @@ def serve(host: str, port: int, model: str | None) -> None:
             url = _url(host, server.port)
             os.environ["PAI_PUBLIC_URL"] = os.environ.get("PAI_PUBLIC_URL") or url
             ours = parts(read_settings())
+            ours.runs.begin_alone()
             _touch(ours)
             ensure_first_key(home, ours.platform.keys)
             _prepare_model(ours)
@@ -191,8 +192,9 @@ def _stop(server: HttpServer, ours: Parts, status: int) -> None:
         all_answered = server.stop(LAST_WORDS_S)
     # A document that is being read goes on, in the next run, where its row says.
     idle = ours.settings.retriever == "none" or _stop_queue(ours.platform.queue)
+    naming = getattr(ours.platform.jobs, "busy", False)  # a turn has ended, but its conversation may be getting a title
     _close(ours.store)
-    if not (all_answered and idle):
+    if naming or not (all_answered and idle):
         # A thread that comes back from the model while the interpreter takes itself apart would crash it, or hold it up.
         sys.stdout.flush()
         os._exit(status)

@@ -71,11 +71,11 @@ class Connection(socketserver.BaseRequestHandler):
         return bool(data)
 
     def _answer_request(self) -> None:
-        self._is_head = False
+        self._is_head, self._target = False, ""
         try:
             request = self._read_request()
         except PaiError as error:
-            self._send(refusal(error), last=True)
+            self._send(refusal(error, self._target), last=True)
         else:
             self._send(self.server.gateway.answer(request), last=self.server.stopping)
 
@@ -89,6 +89,7 @@ class Connection(socketserver.BaseRequestHandler):
                 raise AddressTooLong(f"is longer than {TARGET_BYTES:,} bytes")
             headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
             method, target = head.method.decode("ascii"), head.target.decode("ascii")
+            self._target = target
             most_bytes = self.server.gateway.body_bytes(method, target)
             deadline += max(most_bytes - BODY_BYTES, 0) / SLOWEST_BYTES_S
             body = self._read_body(int(headers.get("content-length", 0)), most_bytes, deadline)

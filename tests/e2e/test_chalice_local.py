@@ -67,7 +67,7 @@ def test_openai_package_gets_a_streamed_and_a_whole_answer(server: Local) -> Non
 
 def test_turn_in_the_background_is_followed_to_its_end_over_held_responses(server: Local) -> None:
     with Client(server.url, server.key) as client:
-        question = Question(STORY, max_tokens=250, temperature=0)
+        question = Question(STORY, max_tokens=120, temperature=0)
         first, *events, last = client.stream(question)
         assert isinstance(first, Begun)
         [asked, answer] = client.conversation(first.conversation_id)["messages"]

@@ -364,3 +364,23 @@ def test_tokens_and_other_models_are_refused(reader: httpx.Client) -> None:
     assert (tokens.status_code, tokens.json()["error"]["param"]) == (400, "input")
     assert "vocabulary" in tokens.json()["error"]["message"]
     assert (other.status_code, other.json()["error"]["code"]) == (404, "model_not_found")
+
+
+# What does not get as far as our handlers
+
+
+def test_openai_package_is_told_why_a_key_a_path_or_a_body_is_refused(memory_api: Api) -> None:
+    with memory_api.client("me") as client:
+        anonymous = httpx.post(f"{memory_api.url}{CHAT}", json={})
+        wrong = httpx.post(f"{memory_api.url}{CHAT}", json={}, headers={"Authorization": "Bearer nobody"})
+        unknown = client.post("/v1/responses", json={})
+        large = client.post(CHAT, content=b" " * 1_000_001)
+
+    answers = [anonymous, wrong, unknown, large]
+    assert [answer.status_code for answer in answers] == [401, 403, 404, 413]
+    assert [answer.json()["error"]["type"] for answer in answers] == [
+        "authentication_error",
+        "permission_error",
+        *["invalid_request_error"] * 2,
+    ]
+    assert all(answer.json()["error"]["message"] for answer in answers)

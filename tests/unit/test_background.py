@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib.chat.events import Place, TurnEvent
-from chalicelib.chat.questions import START_S
+from chalicelib.chat.questions import START_S, Ask
 from chalicelib.chat.runs import SILENCE_S
 from chalicelib.errors import (
     BadRequest,
@@ -319,6 +319,19 @@ def test_late_answer_of_a_worker_that_was_given_up_is_kept(world: World) -> None
     work(world)
 
     assert state(world, turn)["message"] == "Hello"
+
+
+def test_who_is_the_only_process_left_knows_that_what_ran_before_is_dead(world: World) -> None:
+    turn = begun(world)
+    _half_way(world, turn, "one ")
+    waiting = world.questions.begin("me", Ask("two"))
+    world.clock.time += 1
+
+    world.runs.begin_alone()
+
+    assert state(world, turn)["error"]["Code"] == "TurnLost"
+    again = world.turns.ask(request({"message": "two", "conversation_id": waiting.conversation.id})).body
+    assert again["turn_id"] == waiting.question.id
 
 
 def test_clock_that_jumps_ahead_does_not_end_a_worker_of_this_process(world: World) -> None:

@@ -39,6 +39,11 @@ class ThreadJobs:
                 self._add_thread()
             self._waiting.append((name, job, body))
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job is being done."""
+        return self._threads > 0
+
     def _add_thread(self) -> None:
         try:
             threading.Thread(target=self._work, name="pai-job", daemon=True).start()
