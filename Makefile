@@ -36,6 +36,7 @@ check: .venv/dev.stamp ## format, lint, types, dead code, docs, unit tests, and 
 	$(IN_VENV) vulture
 	$(IN_VENV) cfn-lint infrastructure/resources.yaml
 	$(IN_VENV) python docs/generate.py --check
+	$(IN_VENV) shellcheck scripts/*.sh
 	$(IN_VENV) pip install --quiet -r requirements-dev.txt && pytest tests/unit -v
 	$(IN_VENV) python -m pai.operate.package dev prod
 

@@ -19,13 +19,14 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from api_page import Page  # noqa: E402 - it stands beside this file
+import operations_page  # noqa: E402 - it stands beside this file
+from api_page import Page  # noqa: E402 - so does this
 
 from chalicelib import errors, settings  # noqa: E402 - the folder above must be on the path first
 from chalicelib.description import description  # noqa: E402
 from pai.cli import main as cli  # noqa: E402
 
-MARKED = re.compile(r"(<!-- generated: ([a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- generated: ([a-z -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def settings_table() -> str:
@@ -84,6 +85,7 @@ PARTS = {
     "errors": error_tree,
     "commands": command_help,
     "app excerpt": app_excerpt,
+    **operations_page.PARTS,
 }
 
 

@@ -32,8 +32,19 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "backup": ("home", "Save everything this machine keeps to one file."),
         "restore": ("home", "Bring a backup back."),
     },
+    "In your AWS account": {
+        "deploy": ("deploy", "Bring a stage to your AWS account, or up to date."),
+        "status": ("status", "Say how a stage on AWS is."),
+        "logs": ("logs", "Show what a stage on AWS writes."),
+        "open": ("open", "Print a stage's address, and open it in the browser."),
+        "cost": ("cost", "Say what a stage on AWS costs."),
+        "destroy": ("destroy", "Delete a stage and everything it holds."),
+    },
 }
 """Section of the help → command → its module in pai.commands (which has it under its own name), and what it is for."""
+
+MEMBERS = {"open": "open_stage"}
+"""Command → its name in the module, where Python means something else by the command's."""
 
 INTERRUPTED = 130
 
@@ -48,7 +59,7 @@ class LazyGroup(click.Group):
         for commands in SECTIONS.values():
             if cmd_name in commands:
                 module = import_module(f"pai.commands.{commands[cmd_name][0]}")
-                command: click.Command = getattr(module, cmd_name)
+                command: click.Command = getattr(module, MEMBERS.get(cmd_name, cmd_name))
                 return command
         return None
 

@@ -1,13 +1,12 @@
-"""What AWS asks for a million of something, in US dollars, in us-east-1, as of 2026-11. Pure.
+"""What AWS asks for a million turns, in US dollars, by the one dated list of prices (pai/operate/aws_prices.json). Pure."""
 
-API Gateway (REST, first 333 million): https://aws.amazon.com/api-gateway/pricing/
-Lambda (arm64): https://aws.amazon.com/lambda/pricing/
-DynamoDB (on demand): https://aws.amazon.com/dynamodb/pricing/on-demand/
-"""
+from pai.operate.prices import aws_price
 
-GATEWAY_REQUESTS = 3.50
-LAMBDA_REQUESTS = 0.20
-LAMBDA_GB_S = 13.3334
+GATEWAY_REQUESTS = aws_price("gateway_request").dollars
+LAMBDA_REQUESTS = aws_price("lambda_request").dollars
+LAMBDA_GB_S = aws_price("lambda_gb_s").dollars
+WRITE_UNITS = aws_price("dynamodb_write").dollars
+READ_UNITS = aws_price("dynamodb_read").dollars
 API_GB, WORKER_GB = 1.0, 0.5
 """Memory of the functions, as .chalice/config.json has it."""
 WRITE_UNITS = 0.625

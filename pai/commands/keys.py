@@ -17,7 +17,7 @@ from pai.commands import json_option
 from pai.config import write_private
 from pai.home import check_format, find_home
 from pai.ring import change, first_digest, state
-from pai.stage import enter_stage, explained, stage_option
+from pai.stage import enter_stage, explained, project_folder, stage_option
 from pai.terminal.screen import for_people, local_time, print_json, print_note, print_table
 
 UNITS = {"h": "hours", "d": "days", "w": "weeks"}
@@ -95,6 +95,8 @@ def disable(key: str, stage: str, as_json: bool) -> None:
         print_json(_public(disabled))
         return
     click.echo(f"{disabled.id} ({disabled.name}, {disabled.owner}) is disabled.")
+    if _flushed(settings):
+        print_note("API Gateway has forgotten what its authorizer had decided.")
     print_note(f"It may work for {_lag(settings)} more.")
 
 
@@ -170,7 +172,19 @@ def _end(key: ApiKey) -> str:
     return local_time(key.expires_at) if key.expires_at else "never"
 
 
+def _flushed(settings: Settings) -> bool:
+    """Have API Gateway forget what the authorizer has decided, where there is one; False where that can't be done."""
+    if settings.platform != "aws":
+        return False
+    from pai.operate.gateway import flush_decisions  # one machine needs none of it
+
+    return flush_decisions(settings.stage, project_folder())
+
+
 def _lag(settings: Settings) -> str:
-    """Say how long servers go on trusting what they have read: the ring, and on AWS the authorizer's decision."""
+    """Say how long servers go on trusting what they have read: the ring, and on AWS the authorizer's decision.
+
+    A flush makes it shorter in most cases, but not at most: a process that trusts the old ring may decide once more.
+    """
     gateway_s = 60 if settings.platform == "aws" else 0
     return f"{settings.key_cache_s + gateway_s:.0f} seconds"

@@ -1,0 +1,226 @@
+"""From a folder and an account to a deployment that answers, step by step. Each step finds what an earlier run has done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chalicelib.llm.bedrock import control_client
+from chalicelib.llm.bedrock.directory import Directory
+from chalicelib.metering.prices import Prices, prices_of
+from chalicelib.platform.aws.clients import client
+from chalicelib.platform.aws.keys import SecretKeys
+from chalicelib.settings import Settings
+from pai.operate.account import Account, OperateError, find_account, refusals, stack_name, tag_list
+from pai.operate.deployed import chalice_record, endpoint, environment
+from pai.operate.first_key import Given, ensure_key
+from pai.operate.gateway import logging_role
+from pai.operate.package import ARCHITECTURE, PackageError, check, package
+from pai.operate.parameters import Parameters, load_parameters
+from pai.operate.pin import MODEL, Pins, environments, pin, price_line, write
+from pai.operate.stack import Stack
+from pai.operate.steps import remark, step
+from pai.operate.storage import DeploymentBucket
+from pai.operate.template import dump_template, load_template, place_code
+from pai.operate.troubles import NO_LOGGING_ROLE
+from pai.stage import explained, stage_config
+
+ARCHIVE = "deployment.zip"
+OFF = "OFF"
+TEMPLATES = ("sam.json", "template.json")
+"""What `make package` may have made beside the archive."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to deploy. `rag` None leaves it as it is; `model` is empty, a family or an id; `package` is a folder or None."""
+
+    stage: str
+    project: Path
+    rag: bool | None = None
+    base_only: bool = False
+    model: str = ""
+    package: Path | None = None
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What came of it. `endpoint` has no slash at its end, and is empty for the base alone; `token` is shown this once."""
+
+    endpoint: str
+    token: str
+    own_key: bool
+
+
+def deploy(wish: Wish) -> Deployed:
+    """Deploy a stage; nothing that can be found out is asked. Raises `OperateError`, `PaiError` and what click shows."""
+    parameters = load_parameters(wish.project, wish.stage)
+    with step("account") as say:
+        account = find_account()
+        say(f"{account.id} in {account.region}")
+    bucket = _bucket(account, parameters)
+    stack = Stack(stack_name(wish.stage))
+    _refuse_other_way(wish, stack)
+    template = load_template(wish.project / "infrastructure" / "resources.yaml")
+    if not wish.base_only:
+        template = _packaged(wish, bucket)
+    _stack(wish, stack, template, parameters, bucket)
+    outputs = stack.outputs()
+    if "Cluster" in outputs:
+        _migrate(outputs)
+    given = _key(wish.stage, outputs, parameters.api_key)
+    address = endpoint(wish.stage, outputs, wish.project)
+    _look_at_logging()
+    return Deployed(address, given.token, bool(parameters.api_key))
+
+
+def _refuse_other_way(wish: Wish, stack: Stack) -> None:
+    """A stage is deployed whole, or its base here and its functions by Chalice: going over takes the other's away first."""
+    by_chalice = chalice_record(wish.stage, wish.project).is_file()
+    if by_chalice and not wish.base_only:
+        raise OperateError(
+            f"`chalice deploy` has made this stage's functions. Bring the rest up to date with --base-only; or, to deploy the "
+            f"stage whole from now on, `chalice delete --stage {wish.stage}` first. Conversations and documents stay."
+        )
+    whole = any(resource.type == "AWS::ApiGateway::RestApi" for resource in stack.resources())
+    if whole and wish.base_only:
+        raise OperateError("This stage is deployed whole: --base-only would take its API away. Deploy it without.")
+
+
+def has_library(stage: str) -> bool:
+    """Tell whether the stage is deployed with documents turned on."""
+    return Stack(stack_name(stage)).parameters().get("EnableRag") == "true"
+
+
+def _bucket(account: Account, parameters: Parameters) -> DeploymentBucket:
+    bucket = DeploymentBucket(account, parameters.bucket)
+    with step("deployment bucket") as say:
+        say(f"{bucket.name}, {'made' if bucket.ensure() else 'there'}")
+    return bucket
+
+
+def _packaged(wish: Wish, bucket: DeploymentBucket) -> dict[str, Any]:
+    """Package, upload the archive, and return the template that names it and the models."""
+    pins = _models(wish)
+    with step("package") as say:
+        archive, made = _package(wish)
+        template = load_template(made)
+        say(f"{archive.stat().st_size / 1e6:.1f} MB")
+    with step("upload") as say:
+        key = bucket.upload_file(wish.stage, archive)
+        say(f"s3://{bucket.name}/{key}")
+    place_code(template, bucket.name, key)
+    if not any(MODEL in variables for variables in environments(template)):
+        raise OperateError(f"{made} has no function with {MODEL}: no model could be pinned. Package it anew: make package.")
+    write(template, pins)
+    return template
+
+
+def _package(wish: Wish) -> tuple[Path, Path]:
+    """Return the archive and the template: those of the folder that was named, or new ones."""
+    folder = wish.package or wish.project / "out" / wish.stage
+    if wish.package is None:
+        try:
+            check(package(wish.stage, folder).archive, ARCHITECTURE)
+        except PackageError as error:
+            raise OperateError(f"It can't be packaged: {error}") from error
+    template = next((folder / name for name in TEMPLATES if (folder / name).is_file()), None)
+    if template is None or not (folder / ARCHIVE).is_file():
+        raise OperateError(
+            f"{folder} is no package: `make package STAGE={wish.stage}` makes one, with {ARCHIVE} and a template."
+        )
+    return folder / ARCHIVE, template
+
+
+def _models(wish: Wish) -> Pins:
+    """Resolve the families that the stage names, but for those that it has pinned already."""
+    configured = stage_config(wish.stage).environment_variables
+    prices = prices_of(Settings(prices=configured.get("PAI_PRICES", "")))
+    with step("models") as say, explained():
+        directory = Directory(control_client)
+        before = environment(wish.stage)
+        pins = pin(configured, before, lambda name: directory.resolve(name).id, model=wish.model)
+        say(", ".join(dict.fromkeys(pins.ids.values())))
+    _tell_prices(pins, before.get(MODEL, ""), configured.get(MODEL, ""), prices, wish.stage)
+    return pins
+
+
+def _tell_prices(pins: Pins, before: str, name: str, prices: Prices, stage: str) -> None:
+    now = pins.ids.get(name, name)
+    if before and before != now:
+        remark(f"The model changes from {price_line(prices, before)} to {price_line(prices, now)}.")
+    for family, newer in pins.newer.items():
+        kept = price_line(prices, pins.ids[family])
+        remark(
+            f"{family} now means {price_line(prices, newer)}; this stage keeps {kept}. "
+            f"`pai deploy --stage {stage} --model {name}` changes to the newest."
+        )
+
+
+def _stack(wish: Wish, stack: Stack, template: dict[str, Any], parameters: Parameters, bucket: DeploymentBucket) -> None:
+    with step("stack") as say:
+        values = _parameters(wish, stack, template, parameters)
+        key = bucket.upload(wish.stage, dump_template(template), ".json")
+        stack.apply(bucket.url(key), values, tag_list(wish.stage), say)
+
+
+def _parameters(wish: Wish, stack: Stack, template: dict[str, Any], parameters: Parameters) -> dict[str, str]:
+    """Return the template's parameters: as they were, then as the file says, then as was asked for now."""
+    known = template.get("Parameters", {})
+    before = _visible(stack.parameters(), known)
+    # What the file says turns documents on, but never off: with them goes the search index.
+    on = "true" in (before.get("EnableRag"), parameters.template.get("EnableRag")) if wish.rag is None else wish.rag
+    values = {**before, **parameters.template, "EnableRag": str(on).lower()}
+    if "ApiLogLevel" not in parameters.template:
+        values["ApiLogLevel"] = _log_level(before.get("ApiLogLevel", OFF))
+    if "EnableRag" not in known and wish.rag:
+        raise OperateError("This template has no parameter EnableRag: documents can't be turned on with it.")
+    return {name: value for name, value in values.items() if name in known}
+
+
+def _log_level(before: str) -> str:
+    """Return how much API Gateway is to log: nothing where it may not, what it did before, or every request."""
+    try:
+        return (before if before != OFF else "INFO") if logging_role() else OFF
+    except OperateError:  # whoever deploys need not be allowed to look
+        return before
+
+
+def _visible(values: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if not known.get(name, {}).get("NoEcho")}
+
+
+def _migrate(outputs: Mapping[str, str]) -> None:
+    """Bring the index's schema up to date, which also sees that the database can be reached."""
+    from chalicelib.retriever.pgvector.data_api import build
+    from chalicelib.retriever.pgvector.schema import migrate
+    from chalicelib.wiring import Parts
+
+    settings = Settings(
+        retriever="pgvector",
+        embedder="bedrock",
+        database="data_api",
+        database_cluster=outputs["Cluster"],
+        database_secret=outputs["ClusterSecret"],
+        database_name=outputs.get("Database", Settings.database_name),
+    )
+    with step("database schema") as say, refusals("bring the database's schema up to date"):
+        migrate(build(settings), Parts(settings).embedder.space)
+        say("up to date")
+
+
+def _key(stage: str, outputs: Mapping[str, str], own: str) -> Given:
+    with step("API key") as say, explained():
+        keys = SecretKeys(client("secretsmanager"), outputs.get("KeyRing", f"pai/{stage}/keys"), outputs.get("Key", ""))
+        given = ensure_key(keys, own, stage)
+        say(given.said)
+    return given
+
+
+def _look_at_logging() -> None:
+    try:
+        missing = not logging_role()
+    except OperateError:  # whoever deploys need not be allowed to look
+        return
+    if missing:
+        remark(f"{NO_LOGGING_ROLE.name}: {NO_LOGGING_ROLE.what_to_do}")
