@@ -15,6 +15,8 @@ from pai.operate.account import find_account, refusals, stack_name, tags
 from pai.operate.package import infrastructure
 
 Json = dict[str, Any]
+QUEUES = {"DocumentsQueue": "QueueArn", "DeadLetters": "DeadLettersArn"}
+"""Resource of resources.yaml → its output."""
 FILLED = ("PAI_BUCKET", "PAI_QUEUE_URL", "PAI_DATABASE_CLUSTER", "PAI_DATABASE_SECRET", "PAI_DATABASE_NAME")
 
 
@@ -145,16 +147,18 @@ def _finish_functions(stage: str, outputs: Mapping[str, str]) -> None:
         name = wire.function_name(function, stage)
         change: Json = {"LoggingConfig": {"LogGroup": wire.log_group(function, stage)}}
         if function.queue:
-            _finish_queue(here, name, library="Cluster" in outputs, answers=wire.PARTIAL_BATCHES)
+            _finish_queue(here, outputs[QUEUES[function.queue]], library="Cluster" in outputs, answers=wire.PARTIAL_BATCHES)
             # Only now: where the mapping does not ask for partial answers, one would count as a success.
             variables = here.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
             change["Environment"] = {"Variables": {**variables, "PAI_PARTIAL_BATCHES": "1"}}
+        if function.recursive:
+            here.put_function_recursion_config(FunctionName=name, RecursiveLoop="Allow")
         here.update_function_configuration(FunctionName=name, **change)
         here.get_waiter("function_updated_v2").wait(FunctionName=name)
 
 
-def _finish_queue(here: Any, name: str, *, library: bool, answers: list[str]) -> None:
-    for mapping in here.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]:
+def _finish_queue(here: Any, queue: str, *, library: bool, answers: list[str]) -> None:
+    for mapping in here.list_event_source_mappings(EventSourceArn=queue)["EventSourceMappings"]:
         here.update_event_source_mapping(UUID=mapping["UUID"], FunctionResponseTypes=answers, Enabled=library)
 
 

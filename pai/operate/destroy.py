@@ -13,7 +13,8 @@ from botocore.exceptions import ClientError
 from chalicelib.platform.aws.clients import client
 from pai.operate import leftovers as left
 from pai.operate.account import OperateError, find_account, is_missing, refusals, stack_name
-from pai.operate.deployed import chalice_record, table_of
+from pai.operate.by_chalice import is_deployed
+from pai.operate.deployed import table_of
 from pai.operate.leftovers import Left, leftovers
 from pai.operate.parameters import load_parameters
 from pai.operate.stack import Resource, Stack
@@ -29,7 +30,7 @@ def destroy(stage: str, project: Path) -> list[Left]:
     with step("account") as say:
         account = find_account()
         say(f"{account.id} in {account.region}")
-    if chalice_record(stage, project).is_file():
+    if is_deployed(project, stage):
         _delete_functions(stage, project)
     stack = Stack(stack_name(stage))
     resources = stack.resources()

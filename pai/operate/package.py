@@ -35,7 +35,7 @@ OLDEST = (3, 12)
 NEWER = ("python3.14", "python3.13", "python3.12")
 LARGEST_MB = 35.0
 BEGINNING = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip can name: equal files are to make equal packages, so that deploying them again changes nothing."""
+"""The earliest time that a zip can name: equal files are to make equal packages, and deploying them again no change."""
 MODELS = "botocore/data/"
 LINTERS = ("cfnlint", "samtranslator")
 IMPORTER = """
@@ -69,7 +69,7 @@ class Package:
 
 
 def package(stage: str, out: Path) -> Package:
-    """Run `chalice package` with wire.py's template into `out`. Raises `PackageError`, and exits where no Python is new enough."""
+    """Run `chalice package` with wire.py's template into `out`. Raises `PackageError`; exits where no Python is new enough."""
     out.mkdir(parents=True, exist_ok=True)
     merge = out / "merge.json"
     merge.write_text(json.dumps(infrastructure("wire").merge_template(stage), indent=2))

@@ -1,0 +1,126 @@
+"""An account of one's own to deploy the whole product to: moto with what it lacks (tests/standins/moto_patches.py)."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+
+from chalicelib import keyring
+from chalicelib.clock import iso
+from chalicelib.wiring import here
+from pai.local.postgres.server import Server
+from tests.conftest import EMPTIED, ROOT, _announced_url
+from tests.contract.aws_standin import serving
+from tests.standins.bedrock import BedrockStandIn
+from tests.standins.data_api import DataApiStandIn
+from tests.standins.lambda_functions import Invoked, forget, running
+from tests.standins.templates import sam_template
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def patched_moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    log = tmp_path_factory.mktemp("moto") / "log"
+    program = "from tests.standins.moto_patches import serve; serve()"
+    command = [sys.executable, "-W", "ignore", "-c", program, "-H", "127.0.0.1", "-p", "0"]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        yield _announced_url(process, log)
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+@pytest.fixture
+def postgres(postgres_server: Server) -> str:
+    """In place of the other tests': a database that is called as the stack's is."""
+    with postgres_server.connect("pai") as administrator:
+        administrator.execute(EMPTIED)
+    return postgres_server.url("pai")
+
+
+@dataclass
+class Account:
+    """`invoked` is what the functions started in the background, at the address `jobs`."""
+
+    url: str
+    bedrock: BedrockStandIn
+    database: DataApiStandIn
+    invoked: Invoked
+    jobs: str
+
+
+@pytest.fixture
+def account(patched_moto: str, data_api: DataApiStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """An empty account, with Bedrock, the Data API over a real database, and a Lambda that keeps what is invoked."""
+    httpx.post(f"{patched_moto}/moto-api/reset").raise_for_status()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", patched_moto)
+    invoked = Invoked()
+    with BedrockStandIn() as bedrock, serving(invoked) as jobs:
+        for service in ("BEDROCK", "BEDROCK_RUNTIME"):
+            monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", bedrock.url)
+        yield Account(patched_moto, bedrock, data_api, invoked, jobs)
+    forget()
+
+
+@contextmanager
+def invoking(account: Account) -> Iterator[None]:
+    """Let the functions of this block start others: they are kept in `account.invoked`, not run."""
+    name = "AWS_ENDPOINT_URL_LAMBDA"
+    os.environ[name] = account.jobs
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+def deploy_stack(rag: bool, stage: str = "dev") -> dict[str, str]:
+    """Deploy the one template, as `pai deploy` does when it has uploaded the archive; return the stack's outputs."""
+    put_archive()
+    formation = boto3.client("cloudformation")
+    request: Json = {
+        "StackName": f"pai-{stage}",
+        "TemplateBody": json.dumps(sam_template(stage)),
+        "Parameters": [{"ParameterKey": "EnableRag", "ParameterValue": str(rag).lower()}],
+        "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    }
+    known = [stack["StackName"] for stack in formation.list_stacks()["StackSummaries"]]
+    (formation.update_stack if f"pai-{stage}" in known else formation.create_stack)(**request)
+    return outputs(stage)
+
+
+def outputs(stage: str = "dev") -> dict[str, str]:
+    [stack] = boto3.client("cloudformation").describe_stacks(StackName=f"pai-{stage}")["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def put_archive() -> None:
+    """Upload the smallest archive there is, where the translated template looks for one."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("app.py"), "")
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="deployment")
+    s3.put_object(Bucket="deployment", Key="deployment.zip", Body=content.getvalue())
+
+
+def make_key(owner: str = "me") -> str:
+    """Make an API key in the stage's ring, as its operator; return its token."""
+    with running("pai-dev"):
+        keys = here().platform.keys
+        key, token = keyring.new_key("test", owner, iso(0))
+        keys.save(keyring.add(keys.load(), key))
+        forget()
+    return token
