@@ -27,7 +27,7 @@ CORS = CORSConfig("*", http.HEADERS_SENT, max_age=600, expose_headers=http.HEADE
 
 
 # ---- Who is asking ----
-@app.authorizer(ttl_seconds=60)
+@app.authorizer(ttl_seconds=60, name="authorizer")
 def api_key(auth_request: AuthRequest) -> AuthResponse:
     """Admit a known API key. A refusal is an empty list of routes: raising would be a 500, or a dropped connection."""
     who = admitted(lambda: here().authenticator, auth_request.token)

@@ -50,7 +50,7 @@ class Function:
 
 FUNCTIONS = (
     Function("", "APIHandler", "ApiHandlerRole", "chatbot", "ChatbotLogs"),
-    Function("-api_key", "ApiKey", "ApiKeyRole", "api_key", "AuthorizerLogs"),
+    Function("-authorizer", "Authorizer", "AuthorizerRole", "authorizer", "AuthorizerLogs"),
     Function("-worker", "Worker", "WorkerRole", "worker", "ChatbotLogs"),
     Function("-documents", "Documents", "DocumentsRole", "documents", "DocumentsLogs", "DocumentsQueue", recursive=True),
     Function("-documents_dead", "DocumentsDead", "DocumentsDeadRole", "documents_dead", "DocumentsLogs", "DeadLetters"),
@@ -275,24 +275,7 @@ def _api(stage: str) -> Json:
         "Tags": _tags(stage),
         "DefinitionBody": {
             "info": {"title": f"pai-{stage}"},
-            "securityDefinitions": {"api_key": _authorizer()},
             "x-amazon-apigateway-gateway-responses": gateway_responses(),
-        },
-    }
-
-
-def _authorizer() -> Json:
-    """Return the authorizer in Swagger: Chalice takes one called "api_key" for API Gateway's own keys."""
-    uri = "arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/${ApiKey.Arn}/invocations"
-    return {
-        "type": "apiKey",
-        "name": "Authorization",
-        "in": "header",
-        "x-amazon-apigateway-authtype": "custom",
-        "x-amazon-apigateway-authorizer": {
-            "type": "token",
-            "authorizerUri": {"Fn::Sub": uri},
-            "authorizerResultTtlInSeconds": 60,
         },
     }
 

@@ -12,7 +12,7 @@ from chalicelib.platform.aws.clients import client
 from pai.operate.account import is_missing, refusals, stack_name
 from pai.operate.stack import Stack
 
-FUNCTIONS = ("", "-api_key", "-worker", "-documents", "-documents_dead")
+FUNCTIONS = ("", "-authorizer", "-worker", "-documents", "-documents_dead")
 GROUPS = (
     "/aws/lambda/pai-chatbot-{}",
     "/aws/lambda/pai-authorizer-{}",

@@ -458,10 +458,10 @@ def event_sources(urls: Mapping[str, str]) -> Iterator[None]:
 def sqs_queues() -> dict[str, str]:
     """Make the queue and that of its dead letters; return their addresses by PAI's names of them."""
     sqs: Any = boto3.client("sqs")
-    dead = sqs.create_queue(QueueName="PAI-documents-dead-dev")["QueueUrl"]
+    dead = sqs.create_queue(QueueName="dead-letters-under-test")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": MOST_RECEIVES})
-    main = sqs.create_queue(QueueName="PAI-documents-dev", Attributes={"RedrivePolicy": redrive, "VisibilityTimeout": "30"})
+    main = sqs.create_queue(QueueName="queue-under-test", Attributes={"RedrivePolicy": redrive, "VisibilityTimeout": "30"})
     return {DOCUMENTS: main["QueueUrl"], DEAD_LETTERS: dead}
 
 
@@ -476,7 +476,7 @@ class TestAws(QueueContract):
         functions.does, functions.buries = self.again(box), fails
         box.queue.send("poison")
         assert functions.bodies(MOST_RECEIVES + 1) == ["poison"] * (MOST_RECEIVES + 1)
-        url = boto3.client("sqs").get_queue_url(QueueName="PAI-documents-dead-dev")["QueueUrl"]
+        url = boto3.client("sqs").get_queue_url(QueueName="dead-letters-under-test")["QueueUrl"]
         assert SqsQueue(client("sqs"), url).waiting() == 1
 
     def test_a_queue_that_is_not_there_names_the_setting(self, box: Box, subtests: pytest.Subtests) -> None:

@@ -40,7 +40,7 @@ from tests.standins.lambda_functions import (
 )
 
 __all__ = ["account", "patched_moto", "postgres"]
-API, AUTHORIZER, WORKER = "pai-dev", "pai-dev-api_key", "pai-dev-worker"
+API, AUTHORIZER, WORKER = "pai-dev", "pai-dev-authorizer", "pai-dev-worker"
 DOCUMENTS, DEAD = "pai-dev-documents", "pai-dev-documents_dead"
 GUARDRAIL = "abcdefghijkl:1"
 BROKEN = Fault("StatementTimeoutException", "ExecuteStatement")

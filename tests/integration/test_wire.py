@@ -28,9 +28,9 @@ def test_the_authorizer_admits_a_key_of_the_ring(rag: bool) -> None:
     token = make_key()
     event = {"type": "TOKEN", "authorizationToken": f"Bearer {token}", "methodArn": "arn:aws:execute-api:x:1:a/api/GET/models"}
 
-    with running("pai-dev-api_key"):
-        admitted = product.api_key(event, context("pai-dev-api_key"))
-        refused = product.api_key({**event, "authorizationToken": "Bearer pai_no"}, context("pai-dev-api_key"))
+    with running("pai-dev-authorizer"):
+        admitted = product.api_key(event, context("pai-dev-authorizer"))
+        refused = product.api_key({**event, "authorizationToken": "Bearer pai_no"}, context("pai-dev-authorizer"))
 
     assert (admitted["principalId"], refused["principalId"]) == ("me", "nobody")
     assert refused["policyDocument"]["Statement"][0]["Resource"] == []

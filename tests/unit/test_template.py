@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from cfnlint.api import lint
+from chalice.deploy.swagger import TemplatedSwaggerGenerator
 
+import app as product
 from chalicelib.http import HEADERS_READ
 from chalicelib.ingest.trigger import SPARE_S
 from chalicelib.platform import MOST_RECEIVES
@@ -90,7 +92,7 @@ def allow(role: str, action: str, resource: str) -> Callable[[Json], None]:
         (put("ClusterInstance", "PubliclyAccessible", True), "ClusterInstance: is reachable"),
         (put("DatabaseSecurityGroup", "SecurityGroupIngress", [{"CidrIp": "0.0.0.0/0"}]), "lets somebody in"),
         (put("SubnetA", "MapPublicIpOnLaunch", True), "SubnetA: gives out public addresses"),
-        (drop("ApiKeyInvokePermission", "SourceArn"), "lets anybody call"),
+        (drop("AuthorizerInvokePermission", "SourceArn"), "lets anybody call"),
         (lambda template: template["Resources"].update({"Nat": {"Type": "AWS::EC2::NatGateway"}}), "Nat: there should be no"),
         (allow("WorkerRole", "s3:*", "arn:aws:s3:::x"), "WorkerRole: Added allows s3:*"),
         (allow("WorkerRole", "s3:GetObject", "*"), "WorkerRole: Added is about every resource"),
@@ -131,7 +133,13 @@ def test_only_the_authorizer_decides_who_may_ask(translated: Json) -> None:
 
     [(_, scheme)] = schemes.items()
     assert (scheme["name"], scheme["x-amazon-apigateway-authorizer"]["type"]) == ("Authorization", "token")
-    assert "${ApiKey.Arn}" in scheme["x-amazon-apigateway-authorizer"]["authorizerUri"]["Fn::Sub"]
+    assert "${Authorizer.Arn}" in scheme["x-amazon-apigateway-authorizer"]["authorizerUri"]["Fn::Sub"]
+
+
+def test_what_chalice_deploys_by_itself_asks_the_authorizer_too() -> None:
+    swagger = TemplatedSwaggerGenerator().generate_swagger(product.app)
+
+    assert list(checks.open_routes(swagger)) == []
 
 
 def test_api_gateway_has_one_stage_that_is_throttled(translated: Json) -> None:

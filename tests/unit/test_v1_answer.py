@@ -408,8 +408,9 @@ def test_answer_that_is_given_up_while_it_begins_is_stopped() -> None:
 def test_errors_have_openais_form(error: PaiError, status: int, kind: str, code: str) -> None:
     reply = failures.failed(error)
 
+    param = "messages" if isinstance(error, errors.ContextTooLong) else error.details.get("field")
     assert reply.status == status
-    assert reply.body == {"error": {"message": error.message, "type": kind, "param": error.details.get("field"), "code": code}}
+    assert reply.body == {"error": {"message": error.message, "type": kind, "param": param, "code": code}}
     assert reply.headers.get("Retry-After") == (None if error.retry_after_s is None else str(error.retry_after_s))
     assert ("x-should-retry" in reply.headers) == ((error.retry_after_s or 0) > 60)
     assert reply.log == {"error": error.code}
