@@ -12,6 +12,7 @@ from typing import Any
 
 from chalicelib.platform.aws.clients import client
 from pai.operate.account import find_account, refusals, stack_name, tags
+from pai.operate.deployed import chalice_record
 from pai.operate.package import infrastructure
 
 Json = dict[str, Any]
@@ -28,7 +29,7 @@ def fill(project: Path, stage: str, outputs: Mapping[str, str]) -> None:
     for template in folder.parent.glob("*.json"):
         _write(folder / template.name, filled_policy(json.loads(template.read_text()), meant))
     _change(project, stage, lambda config: _filled(config, stage, outputs))
-    record = record_of(project, stage)
+    record = chalice_record(stage, project)
     if not is_deployed(project, stage):
         _write(record, {"schema_version": "2.0", "backend": "api", "resources": []})
 
@@ -41,19 +42,15 @@ def clear(project: Path, stage: str) -> None:
     if folder.is_dir():
         folder.rmdir()
     _change(project, stage, lambda config: _cleared(config, stage))
-    _write(record_of(project, stage), unfilled(stage))
+    _write(chalice_record(stage, project), unfilled(stage))
 
 
 def is_deployed(project: Path, stage: str) -> bool:
     """Tell whether `chalice deploy` has made something of this stage that is still there."""
     try:
-        return bool(json.loads(record_of(project, stage).read_text())["resources"])
+        return bool(json.loads(chalice_record(stage, project).read_text())["resources"])
     except (OSError, ValueError, LookupError):
         return False
-
-
-def record_of(project: Path, stage: str) -> Path:
-    return project / ".chalice" / "deployed" / f"{stage}.json"
 
 
 def unfilled(stage: str) -> Json:
@@ -174,7 +171,7 @@ def _finish_worker(stage: str, outputs: Mapping[str, str]) -> None:
 
 def _finish_api(project: Path, stage: str) -> None:
     wire, here = infrastructure("wire"), client("apigateway", read_timeout=30)
-    resources = json.loads(record_of(project, stage).read_text())["resources"]
+    resources = json.loads(chalice_record(stage, project).read_text())["resources"]
     api = next(entry["rest_api_id"] for entry in resources if entry["resource_type"] == "rest_api")
     # The alarm and the dashboard know the API by this name; Chalice calls those of all stages `pai`.
     here.update_rest_api(restApiId=api, patchOperations=[{"op": "replace", "path": "/name", "value": stack_name(stage)}])

@@ -12,7 +12,8 @@ from chalicelib.platform.aws.clients import client
 from chalicelib.platform.aws.keys import SecretKeys
 from chalicelib.settings import Settings
 from pai.operate.account import Account, OperateError, find_account, refusals, stack_name, tag_list
-from pai.operate.deployed import chalice_record, endpoint, environment
+from pai.operate.by_chalice import is_deployed
+from pai.operate.deployed import endpoint, environment
 from pai.operate.first_key import Given, ensure_key
 from pai.operate.gateway import logging_role
 from pai.operate.package import ARCHITECTURE, PackageError, check, package
@@ -76,8 +77,7 @@ def deploy(wish: Wish) -> Deployed:
 
 def _refuse_other_way(wish: Wish, stack: Stack) -> None:
     """A stage is deployed whole, or its base here and its functions by Chalice: going over takes the other's away first."""
-    by_chalice = chalice_record(wish.stage, wish.project).is_file()
-    if by_chalice and not wish.base_only:
+    if is_deployed(wish.project, wish.stage) and not wish.base_only:
         raise OperateError(
             f"`chalice deploy` has made this stage's functions. Bring the rest up to date with --base-only; or, to deploy the "
             f"stage whole from now on, `chalice delete --stage {wish.stage}` first. Conversations and documents stay."
