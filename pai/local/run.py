@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -35,6 +36,7 @@ GRACE_S = 1.0
 """How long requests, and turns in the background, may go on after we were told to stop."""
 LAST_WORDS_S = 0.7
 """How long they may then take to say that the model stopped."""
+LOOKS_UP_S = 0.5
 LAST_PORT = 65535
 EXIT_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 0}
 """Signals that stop us, each with the exit status that is customary for it."""
@@ -63,7 +65,9 @@ def serve(host: str, port: int, model: str | None) -> None:
                 announce(home, url)
                 _go_on_reading(ours)
                 _tell_ready(settings, home, host, url)
-                threading.Event().wait()
+                while True:
+                    # A signal may be taken by a thread of the engine, which does not wake this one: so it looks up at times.
+                    time.sleep(LOOKS_UP_S)
             except SystemExit as end:
                 _stop(server, ours, int(end.code or 0))
                 raise

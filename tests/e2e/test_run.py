@@ -280,6 +280,14 @@ def test_signal_stops_everything(start: Start, number: int, status: int) -> None
     assert [path.name for path in running.home.glob("pai.sqlite3-*")] == []  # closed, so that the log is folded in
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a signal be given to one thread from outside")
+def test_a_signal_that_another_thread_takes_stops_it_too(start: Start) -> None:
+    running = start()
+    threads = {int(entry.name) for entry in Path(f"/proc/{running.process.pid}/task").iterdir()} - {running.process.pid}
+    os.kill(max(threads), signal.SIGTERM)
+    assert running.ended() == 0
+
+
 def test_interrupt_stops_a_background_job_that_was_told_to_ignore_it(start: Start) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
