@@ -11,25 +11,23 @@ import math
 import time
 import tomllib
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
-from benchmarks.support.engine import DEFAULT_MODEL
-from benchmarks.support.printing import Numbers, parser, product_silenced, show
-from benchmarks.support.processes import environment
+from benchmarks.support.deployment import deployment, library
+from benchmarks.support.options import EMBEDDER, MODEL, RETRIEVER
+from benchmarks.support.printing import Numbers, parser, show
 from chalicelib.chat.citations import denies
 from chalicelib.chat.prompt import Findings
 from chalicelib.chat.questions import Answered, Ask
 from chalicelib.chat.sources import Sources
 from chalicelib.chat.turn import WAKE_S, Collect
-from chalicelib.ingest.index import Arrival
+from chalicelib.ingest.arrival import Arrival
 from chalicelib.records import Conversation, Document, Message, RetrievalOptions, Turn, TurnOptions
-from chalicelib.wiring import Parts, here
+from chalicelib.wiring import Parts
 
 OWNER = "bench"
 QUESTIONS = Path(__file__).with_suffix(".toml")
@@ -85,7 +83,7 @@ def measure(
     documents: Path, settings: dict[str, str], asked: Sequence[Question], seconds: float, *, with_model: bool
 ) -> tuple[Numbers, list[Outcome]]:
     """Return the numbers, and what became of each question. Those that do not come up in these seconds are left out."""
-    with _deployment(settings) as parts:
+    with deployment(settings) as parts:
         started = time.perf_counter()
         rows = [_add(parts, path) for path in sorted(documents.iterdir()) if path.name not in ("LIST.tsv", "ORIGIN.md")]
         indexing_s = time.perf_counter() - started
@@ -98,7 +96,7 @@ def measure(
         "documents_ready": sum(row.state == "ready" for row in rows),
         "chunks": sum(row.chunks for row in rows if not row.same_as),
         "indexing_s": round(indexing_s, 1),
-        "model": DEFAULT_MODEL if with_model else None,
+        "model": parts.settings.model if with_model else None,
         "retriever": parts.settings.retriever,
         "embedder": parts.settings.embedder,
     }
@@ -137,12 +135,6 @@ def questions() -> list[Question]:
     made = [Question(row["question"], tuple(row.get("documents", ())), tuple(row.get("words", ()))) for row in rows]
     pairs = zip([q for q in made if q.documents], [q for q in made if not q.documents], strict=True)
     return [question for pair in pairs for question in pair]
-
-
-@contextmanager
-def _deployment(settings: dict[str, str]) -> Iterator[Parts]:
-    with TemporaryDirectory() as home, environment({**settings, "PAI_HOME": home}):
-        yield here()
 
 
 def _add(parts: Parts, path: Path) -> Document:
@@ -196,24 +188,20 @@ def main() -> None:
     arguments.add_argument("--limit", type=int, help="ask only so many questions")
     arguments.add_argument("--minutes", type=float, default=math.inf, help="ask only as many as come up in this time")
     arguments.add_argument("--retrieval-only", action="store_true", help="leave the model out")
-    arguments.add_argument("--model", default=DEFAULT_MODEL, help="a name of the catalogue, or the path of a GGUF file")
-    arguments.add_argument("--retriever", default="pgvector", help="as PAI_RETRIEVER")
-    arguments.add_argument("--embedder", default="pai.local.minilm", help="as PAI_EMBEDDER")
+    for option in (MODEL, RETRIEVER, EMBEDDER):
+        option.add_to(arguments)
     given = arguments.parse_args()
     settings = {
         "PAI_LLM": "pai.local.llamacpp",
         "PAI_MODEL": given.model,
         "PAI_STORE": "sqlite",
         "PAI_PLATFORM": "local",
-        "PAI_RETRIEVER": given.retriever,
-        "PAI_EMBEDDER": given.embedder,
-        "PAI_DATABASE": "pai.local.postgres",
+        **library(given.retriever, given.embedder),
         "PAI_DEADLINE_S": "600",
         "PAI_READ_S": "86400",  # nobody takes over after a range here
     }
-    with product_silenced():
-        asked, seconds = questions()[: given.limit], given.minutes * 60
-        found, outcomes = measure(given.docs, settings, asked, seconds, with_model=not given.retrieval_only)
+    asked, seconds = questions()[: given.limit], given.minutes * 60
+    found, outcomes = measure(given.docs, settings, asked, seconds, with_model=not given.retrieval_only)
     if not given.json:
         _print_outcomes(outcomes)
     show(found, given.json)

@@ -13,7 +13,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.support.account import dev_account
-from benchmarks.support.printing import Numbers, parser, show
+from benchmarks.support.options import number, run
+from benchmarks.support.printing import Numbers
 from benchmarks.support.processes import ROOT
 
 ROUNDS = 21
@@ -72,12 +73,5 @@ def _python(*arguments: str) -> Any:
     return json.loads(run.stdout)
 
 
-def main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument("--rounds", type=int, default=ROUNDS, help="timed imports of each app")
-    given = arguments.parse_args()
-    show(measure(given.rounds), given.json)
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure, number("rounds", ROUNDS, "timed imports of each app"))

@@ -8,28 +8,27 @@ others may have one by chance, which counts as false here all the same.
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from benchmarks.support.collections import fill, find, read
+from benchmarks.support.deployment import deployment, library
 from benchmarks.support.embedding import Cached
-from benchmarks.support.printing import Numbers, parser, product_silenced, show
-from benchmarks.support.processes import environment
+from benchmarks.support.options import CACHE, COLLECTIONS, EMBEDDER, RETRIEVER, number, run
+from benchmarks.support.printing import Numbers
 from chalicelib.chat.grounding import grounded
 from chalicelib.records import RetrievalOptions
 from chalicelib.retriever import Query
-from chalicelib.wiring import Parts, here
+from chalicelib.wiring import Parts
 
 SAMPLE = 200
 
 
-def measure(folder: Path, settings: dict[str, str], sample: int, cache: Path | None) -> Numbers:
+def measure(data: Path, retriever: str, embedder: str, sample: int, cache: Path | None) -> Numbers:
     """Return both rates, over all pairs of a question's set and a library, and for each."""
-    sets = [read(path) for path in find(folder)]
-    with TemporaryDirectory() as home, environment({**settings, "PAI_HOME": home}):
-        parts = here()
-        embedder = Cached(parts.embedder, cache)
+    sets = [read(path) for path in find(data)]
+    with deployment(library(retriever, embedder)) as parts:
+        cached = Cached(parts.embedder, cache)
         for judged in sets:
-            fill(parts.retriever, judged.name, judged.records, embedder)
+            fill(parts.retriever, judged.name, judged.records, cached)
         refused = {
             asked.name: {held.name: _refused(parts, questions, held.name) for held in sets}
             for asked, questions in ((asked, _sampled(asked.answered, sample)) for asked in sets)
@@ -59,19 +58,6 @@ def _refused(parts: Parts, questions: Sequence[str], owner: str) -> float:
     return round(refused / len(questions), 3)
 
 
-def main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument("--data", type=Path, required=True, help="folder of the sets")
-    arguments.add_argument("--cache", type=Path, help="a folder that keeps embeddings between runs")
-    arguments.add_argument("--sample", type=int, default=SAMPLE, help="so many questions of each set, at most")
-    arguments.add_argument("--retriever", default="pgvector", help="as PAI_RETRIEVER")
-    arguments.add_argument("--embedder", default="pai.local.minilm", help="as PAI_EMBEDDER")
-    given = arguments.parse_args()
-    settings = {"PAI_RETRIEVER": given.retriever, "PAI_EMBEDDER": given.embedder, "PAI_DATABASE": "pai.local.postgres"}
-    with product_silenced():
-        found = measure(given.data, settings, given.sample, given.cache)
-    show(found, given.json)
-
-
 if __name__ == "__main__":
-    main()
+    sample = number("sample", SAMPLE, "so many questions of each set, at most")
+    run(__doc__, measure, COLLECTIONS, CACHE, sample, RETRIEVER, EMBEDDER)

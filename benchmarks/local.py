@@ -6,22 +6,20 @@ what the caller waits for, the reading of the question included. The plain quest
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 
-from benchmarks.support.engine import DEFAULT_MODEL, bare_engine, model_file
-from benchmarks.support.printing import Numbers, parser, show
-from benchmarks.support.processes import environment, server
+from benchmarks.support.engine import DEFAULT_MODEL
+from benchmarks.support.options import MODEL, number, run
+from benchmarks.support.printing import Numbers
 from benchmarks.support.seeding import QUESTION
+from benchmarks.support.side_by_side import side_by_side, to_engine, to_pai
 
 ROUNDS = 10
 MAX_TOKENS = 64
 WAKING_TOKENS = 4
-SYSTEM_PROMPT = "You are a storyteller. Tell long stories with many details, and never stop early."
 SHORT = "Tell me a story."
 PLAIN = f"Go on with this story, at length: {QUESTION}"[: len(QUESTION) - len("00. ")]
 
@@ -31,18 +29,14 @@ Ask = Callable[[str, int], int]
 
 def measure(model: str = DEFAULT_MODEL, rounds: int = ROUNDS, max_tokens: int = MAX_TOKENS) -> Numbers:
     """Return the medians of both speeds, and of their ratio in each round; of a plain question, and of a short one."""
-    path = model_file(model)
-    with TemporaryDirectory() as folder, environment({"PAI_HOME": f"{folder}/home", "PAI_TITLES": "0"}):
-        run = ("-m", "pai", "run", "--port", "0", "--model", str(path))
-        with server(Path(folder, "log"), *run) as url, bare_engine(path) as (engine, _):
-            key = Path(folder, "home", "api-key").read_text().strip()
-            asks = {"chat": _through_chat(url, key), "bare": _bare(engine)}
-            plain = [_round(asks, number, PLAIN, max_tokens) for number in range(rounds)]
-            short = [_round(asks, number, SHORT, max_tokens) for number in range(rounds)]
+    with side_by_side(model) as sides:
+        asks = {"chat": _through_chat(sides.pai), "bare": _bare(sides.engine)}
+        plain = [_round(asks, number, PLAIN, max_tokens) for number in range(rounds)]
+        short = [_round(asks, number, SHORT, max_tokens) for number in range(rounds)]
     return {
         **_medians(plain),
         "short_question": _medians(short),
-        "model": path.name,
+        "model": sides.model,
         "max_tokens": max_tokens,
         "rounds": rounds,
     }
@@ -70,12 +64,9 @@ def _tokens_per_s(ask: Ask, question: str, max_tokens: int) -> float:
     return tokens / (time.perf_counter() - started)
 
 
-def _through_chat(url: str, key: str) -> Ask:
-    client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=300)
-
+def _through_chat(client: httpx.Client) -> Ask:
     def ask(question: str, max_tokens: int) -> int:
-        body = {"message": question, "system_prompt": SYSTEM_PROMPT, "max_tokens": max_tokens, "temperature": 0}
-        answer = client.post("/chat", json=body).raise_for_status().json()
+        answer = client.post("/chat", json=to_pai(question, max_tokens)).raise_for_status().json()
         return int(answer["usage"]["output_tokens"])
 
     return ask
@@ -83,21 +74,15 @@ def _through_chat(url: str, key: str) -> Ask:
 
 def _bare(engine: Any) -> Ask:
     def ask(question: str, max_tokens: int) -> int:
-        messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": question}]
-        answer = engine.handle_chat_completions({"messages": messages, "max_tokens": max_tokens, "temperature": 0})
+        answer = engine.handle_chat_completions(to_engine(question, max_tokens))
         return int(answer["usage"]["completion_tokens"])
 
     return ask
 
 
-def main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument("--model", default=DEFAULT_MODEL, help="a name of the catalogue, or the path of a GGUF file")
-    arguments.add_argument("--rounds", type=int, default=ROUNDS, help="timed answers of each")
-    arguments.add_argument("--max-tokens", type=int, default=MAX_TOKENS, help="length of an answer")
-    given = arguments.parse_args()
-    show(measure(given.model, given.rounds, given.max_tokens), given.json)
-
-
 if __name__ == "__main__":
-    main()
+    rounds, longest = (
+        number("rounds", ROUNDS, "timed answers of each"),
+        number("max_tokens", MAX_TOKENS, "length of an answer"),
+    )
+    run(__doc__, measure, MODEL, rounds, longest)

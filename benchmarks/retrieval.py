@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks.support.collections import Collection, Record, chunks_of, fill, find, read, store
 from benchmarks.support.embedding import Cached
 from benchmarks.support.indexing import DATABASE, own_server
+from benchmarks.support.options import CACHE
 from benchmarks.support.printing import Numbers, parser, product_silenced, show
 from benchmarks.support.ranking import ndcg, recall, reciprocal_rank
 from chalicelib.embedder import Embedder, Space, Vector
@@ -208,7 +209,7 @@ def _database(url: str) -> Iterator[Database]:
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--data", type=Path, required=True, help="a collection of BEIR's form, or a folder of them")
-    arguments.add_argument("--cache", type=Path, help="a folder that keeps embeddings between runs")
+    CACHE.add_to(arguments)
     arguments.add_argument("--scale", metavar="CHUNKSxDIMENSIONS", default="", help="also measure an index of this size")
     arguments.add_argument("--scale-only", action="store_true", help="measure nothing else")
     arguments.add_argument("--database", metavar="URL", default="", help="a PostgreSQL to use; its schema pai is dropped")

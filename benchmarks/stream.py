@@ -27,10 +27,12 @@ import httpx
 
 from benchmarks.support import bill
 from benchmarks.support.account import bedrock_server, create_stack, script, settings
-from benchmarks.support.engine import DEFAULT_MODEL, bare_engine, model_file
-from benchmarks.support.printing import Numbers, parser, show
+from benchmarks.support.engine import DEFAULT_MODEL
+from benchmarks.support.options import MODEL, number, run
+from benchmarks.support.printing import Numbers
 from benchmarks.support.processes import environment, server
 from benchmarks.support.seeding import QUESTION
+from benchmarks.support.side_by_side import Sides, client_of, side_by_side, to_engine, to_pai
 from benchmarks.support.slow_aws import AWAY_S
 from chalicelib import keyring
 from chalicelib.clock import iso
@@ -41,7 +43,6 @@ from pai.stage import enter_stage
 
 ROUNDS = 10
 MAX_TOKENS = 64
-SYSTEM_PROMPT = "You are a storyteller. Tell long stories with many details, and never stop early."
 STORY = f"Go on with this story, at length: {QUESTION}"
 WORDS, WORD_S = 160, 0.05
 """An answer of 8 s."""
@@ -66,36 +67,32 @@ def measure(model: str = DEFAULT_MODEL, rounds: int = ROUNDS, words: int = WORDS
 
 
 def one_machine(model: str, rounds: int) -> Numbers:
-    path = model_file(model)
-    with TemporaryDirectory() as folder, environment({"PAI_HOME": f"{folder}/home", "PAI_TITLES": "0"}):
-        run = ("-m", "pai", "run", "--port", "0", "--model", str(path))
-        with server(Path(folder, "log"), *run) as url, bare_engine(path) as (engine, _):
-            key = Path(folder, "home", "api-key").read_text().strip()
-            with _client(url, key) as client:
-                pairs = [_round(client, engine, number) for number in range(rounds)]
+    with side_by_side(model) as sides:
+        pairs = [_round(sides, number) for number in range(rounds)]
     return {
         "first_word_extra_ms": _ms(pai.first_s - bare.first_s for pai, bare in pairs),
         "total_ratio": round(median(pai.total_s / bare.total_s for pai, bare in pairs), 3),
         "first_word_ms": _ms(pai.first_s for pai, _ in pairs),
         "engine_first_word_ms": _ms(bare.first_s for _, bare in pairs),
-        "model": path.name,
+        "model": sides.model,
         "max_tokens": MAX_TOKENS,
         "rounds": rounds,
     }
 
 
-def _round(client: httpx.Client, engine: Any, number: int) -> tuple[Heard, Heard]:
+def _round(sides: Sides, number: int) -> tuple[Heard, Heard]:
     """Return what was heard of PAI and of the engine, which take turns in being first."""
     question = f"{number:02}. {STORY}"[: len(QUESTION)]
-    body = {"message": question, "system_prompt": SYSTEM_PROMPT, "max_tokens": MAX_TOKENS, "temperature": 0}
-    asks: list[Callable[[], Heard]] = [lambda: _followed(client, body), lambda: _from_engine(engine, question)]
+    asks: list[Callable[[], Heard]] = [
+        lambda: _followed(sides.pai, to_pai(question, MAX_TOKENS)),
+        lambda: _from_engine(sides.engine, question),
+    ]
     heard = [ask() for ask in (asks if number % 2 else asks[::-1])]
     pai, bare = heard if number % 2 else heard[::-1]
     return pai, bare
 
 
 def _from_engine(engine: Any, question: str) -> Heard:
-    messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": question}]
     times: list[float] = []
 
     def hear(chunk: Mapping[str, Any]) -> bool:
@@ -104,8 +101,7 @@ def _from_engine(engine: Any, question: str) -> Heard:
         return False
 
     started = time.perf_counter()
-    request = {"messages": messages, "max_tokens": MAX_TOKENS, "temperature": 0, "stream": True}
-    engine.handle_chat_completions(request, hear)
+    engine.handle_chat_completions(to_engine(question, MAX_TOKENS) | {"stream": True}, hear)
     return Heard(times[0] - started, time.perf_counter() - started)
 
 
@@ -129,7 +125,7 @@ def _followed(client: httpx.Client, body: Mapping[str, Any]) -> Heard:
 
 
 def on_aws(rounds: int, words: int) -> Numbers:
-    with _account(words) as (url, key, log, runtime), _client(url, key) as client:
+    with _account(words) as (url, key, log, runtime), client_of(url, key) as client:
         conversation_id = client.post("/chat", json={"message": "Hello!"}).raise_for_status().json()["conversation_id"]
         body = {"message": QUESTION, "conversation_id": conversation_id}
         _followed(client, body)
@@ -188,10 +184,6 @@ def _from_bedrock(runtime: Any) -> Heard:
     return Heard(first - started, time.perf_counter() - started)
 
 
-def _client(url: str, key: str) -> httpx.Client:
-    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=300)
-
-
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
@@ -201,14 +193,6 @@ def _ms(seconds: Iterable[float]) -> float:
     return round(median(seconds) * 1000, 1)
 
 
-def main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument("--model", default=DEFAULT_MODEL, help="a name of the catalogue, or the path of a GGUF file")
-    arguments.add_argument("--rounds", type=int, default=ROUNDS, help="timed answers of each")
-    arguments.add_argument("--words", type=int, default=WORDS, help="length of an answer on AWS")
-    given = arguments.parse_args()
-    show(measure(given.model, given.rounds, given.words), given.json)
-
-
 if __name__ == "__main__":
-    main()
+    rounds, words = number("rounds", ROUNDS, "timed answers of each"), number("words", WORDS, "length of an answer on AWS")
+    run(__doc__, measure, MODEL, rounds, words)

@@ -3,7 +3,8 @@
 import httpx
 
 from benchmarks.support.engine import DEFAULT_MODEL, bare_engine, model_file
-from benchmarks.support.printing import Numbers, parser, show
+from benchmarks.support.options import MODEL, run
+from benchmarks.support.printing import Numbers
 from benchmarks.support.texts import TEXTS
 from chalicelib.chat.prompt import count_tokens
 
@@ -29,12 +30,5 @@ def _tokens(client: httpx.Client, text: str) -> int:
     return len(answer.json()["tokens"])
 
 
-def main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument("--model", default=DEFAULT_MODEL, help="a name of the catalogue, or the path of a GGUF file")
-    given = arguments.parse_args()
-    show(measure(given.model), given.json)
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure, MODEL)

@@ -17,7 +17,8 @@ from botocore import xform_name
 from benchmarks.support.account import dev_account
 from benchmarks.support.asking import App, Event, ask, chat_event
 from benchmarks.support.calls import READS, WRITES, Call, Recorder, count
-from benchmarks.support.printing import Numbers, parser, product_silenced, show
+from benchmarks.support.options import Option, number, run
+from benchmarks.support.printing import Numbers, product_silenced
 from benchmarks.support.seeding import ANSWER, QUESTION, Seeder
 from benchmarks.support.tables import Images, Table, written_key, written_keys
 from benchmarks.support.units import Index, read_units, write_units
@@ -169,13 +170,6 @@ class Bench:
             table.restore(before)
 
 
-def main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, metavar="TURNS")
-    arguments.add_argument("--rounds", type=int, default=ROUNDS, help="timed turns at each length")
-    given = arguments.parse_args()
-    show(measure(given.lengths, given.rounds), given.json)
-
-
 if __name__ == "__main__":
-    main()
+    lengths = Option("lengths", "turns that the conversation has", int, LENGTHS, many=True)
+    run(__doc__, measure, lengths, number("rounds", ROUNDS, "timed turns at each length"))

@@ -14,7 +14,7 @@ from chalicelib.uploads import Announcement
 from chalicelib.wire import MOST_PASSAGES, cursor, document_ids, place
 
 if TYPE_CHECKING:
-    from chalicelib.ingest.index import Erased
+    from chalicelib.ingest.erase import Erased
 
 NAME_CHARS = 255
 NAME_BYTES = 1000

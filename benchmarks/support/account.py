@@ -15,7 +15,7 @@ RESOURCES = ROOT / "infrastructure" / "resources.yaml"
 
 BUDGET = "day-dollars=1000, month-dollars=10000, day-tokens=1000M, month-tokens=10000M, key-minute-requests=100000"
 """All the limits that a deployment has, so high that a benchmark does not meet them."""
-_MOTO = ("-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", "0")
+_MOTO = ("-c", "from tests.standins.aws_account import serve; serve()", "-H", "127.0.0.1", "-p", "0")
 _BEDROCK = ("-m", "tests.standins.bedrock", "--port", "0")
 
 

@@ -9,8 +9,6 @@ WRITE_UNITS = aws_price("dynamodb_write").dollars
 READ_UNITS = aws_price("dynamodb_read").dollars
 API_GB, WORKER_GB = 1.0, 0.5
 """Memory of the functions, as .chalice/config.json has it."""
-WRITE_UNITS = 0.625
-READ_UNITS = 0.125
 
 
 def requests_and_units(gateway: float, functions: float, write_units: float, read_units: float) -> float:

@@ -19,7 +19,7 @@ def main() -> None:
     import app
     from chalicelib.wiring import here
 
-    _warm = here().turns
+    _ = here().turns  # which warms it
 
     class Lambda(BaseHTTPRequestHandler):
         """Invoke, of functions `…-worker`, with the invocation type Event."""

@@ -23,7 +23,7 @@ import psycopg
 
 from benchmarks.support.printing import Numbers
 from chalicelib.embedder import Space, Vector
-from chalicelib.ingest.index import BATCH_CHUNKS
+from chalicelib.ingest.generation import BATCH_CHUNKS
 from chalicelib.ingest.read import reading
 from chalicelib.ingest.split import split
 from chalicelib.records import Chunk

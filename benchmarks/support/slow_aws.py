@@ -17,6 +17,7 @@ from werkzeug.serving import run_simple
 from werkzeug.wrappers import Response
 
 from benchmarks.support.units import Wire, item_bytes, read_units
+from tests.standins import aws_account
 
 AWAY_S = 0.03
 """What is added to each call: about what a call within a region takes."""
@@ -70,6 +71,7 @@ def _item(wire: Mapping[str, Any]) -> Wire:
 
 
 def main() -> None:
+    aws_account.apply()
     application = DomainDispatcherApplication(create_backend_app)
     run_simple("127.0.0.1", 0, Away(application, Path(sys.argv[1])), threaded=True)
 

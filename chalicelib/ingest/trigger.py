@@ -20,7 +20,8 @@ from chalicelib.platform import Queue
 from chalicelib.settings import Settings
 
 if TYPE_CHECKING:
-    from chalicelib.ingest.index import Arrival, Ingestion
+    from chalicelib.ingest.arrival import Arrival
+    from chalicelib.ingest.index import Ingestion
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class FileEvent:
 
     @property
     def arrival(self) -> "Arrival":
-        from chalicelib.ingest.index import Arrival  # app.py imports this module, and a chat needs nothing of that one
+        from chalicelib.ingest.arrival import Arrival  # app.py imports this module, and a chat needs nothing of that one
 
         return Arrival(self.key, self.size_bytes, self.sequencer)
 

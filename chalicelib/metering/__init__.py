@@ -54,6 +54,7 @@ class _Heard:
     request: Request
     reservation: Reservation
     aside: bool
+    on_settled: Callable[[Finish], object]
     said: str = ""
     settled: bool = False
 
@@ -89,16 +90,24 @@ class Meter:
             if refusal and 0 <= now - at < REFUSED_S and now < refusal.until:
                 raise _error(refusal, now)
 
-    def stream(self, who: Principal, request: Request, *, aside: bool = False) -> Generator[Event]:
+    def stream(
+        self,
+        who: Principal,
+        request: Request,
+        *,
+        aside: bool = False,
+        on_settled: Callable[[Finish], object] = lambda finish: None,
+    ) -> Generator[Event]:
         """Yield the model's events. Raises BudgetSpent or RateLimited before it asks the model, and what the model raises.
 
         An answer that takes longer than `request.timeout_s` ends with what there is of it ("deadline"), and so does one that
         its caller throws a `Cut` into; both count by estimate, like one that is closed early. One that fails before its first
         word does not count at all; only a model that ran out of time has read the prompt, and may want to be paid for it.
-        `aside`: nobody has asked for this; it is no turn, and not held against the key's rate.
+        `aside`: nobody has asked for this; it is no turn, and not held against the key's rate. `on_settled` is told what is
+        counted, also of an answer that an error cuts off, whose caller may keep what came before it.
         """
         request, reservation = self._hold(who, request, aside)
-        heard = _Heard(who, request, reservation, aside)
+        heard = _Heard(who, request, reservation, aside, on_settled)
         unfinished = Usage()
         try:
             yield from self._words(heard)
@@ -244,6 +253,7 @@ class Meter:
         heard.settled = True
         turns = 0 if heard.aside else 1
         self._settle(heard.who, heard.reservation, finish.model, finish.usage, self._price(finish.model), turns)
+        heard.on_settled(finish)
 
     def _settle(
         self, who: Principal, reservation: Reservation, model: str, usage: Usage, price: Price | None, turns: int = 1

@@ -75,7 +75,8 @@ class Completions:
     def _hear(self, who: Principal, wanted: Wanted, words: Wording) -> Generator[Text | ToolCall, None, End]:
         """Hear the model out; the stream itself ends when the request's time is over."""
         calls = 0
-        with closing(self._meter.stream(who, wanted.request)) as events:
+        counted: list[Finish] = []
+        with closing(self._meter.stream(who, wanted.request, on_settled=counted.append)) as events:
             try:
                 for event in events:
                     if isinstance(event, Finish):
@@ -88,7 +89,7 @@ class Completions:
                         yield Text(said)
             except GuardrailIntervened:
                 if words.heard:
-                    return _filtered(wanted, words)
+                    return End("content_filter", counted[-1].usage, counted[-1].model)
                 raise
         raise ModelInterrupted("The model's answer broke off before its end. Ask again.")
 
@@ -107,9 +108,3 @@ def _turn(who: Principal, messages: Sequence[Said], at: int) -> Turn:
 def _ended(finish: Finish, calls: int) -> End:
     reason = _REASONS[finish.stop_reason]
     return End("tool_calls" if calls and reason == "stop" else reason, finish.usage, finish.model)
-
-
-def _filtered(wanted: Wanted, words: Wording) -> End:
-    """End an answer that a guardrail cut off. The model did not say what it used, so the tokens are estimates."""
-    usage = Usage(prompt.request_tokens(wanted.request), prompt.count_tokens(words.heard))
-    return End("content_filter", usage, wanted.model)

@@ -12,7 +12,9 @@ from pai.config import Preset, find_key, load_config, resolve_address
 from pai.terminal.screen import Say, print_error, print_json
 
 if TYPE_CHECKING:
-    from pai.client import Client, ClientError, OnWait
+    from pai.client import Client
+    from pai.client.errors import ClientError
+    from pai.client.patience import OnWait
 
 Command = Callable[..., Any]
 
@@ -66,7 +68,8 @@ def failure(error: "ClientError", *, as_json: bool = False) -> Failed:
 @contextmanager
 def connected(url: str | None, *, as_json: bool = False) -> Iterator["Client"]:
     """Yield a client for the address and key that hold here; what it raises ends the command as `Failed`."""
-    from pai.client import Client, ClientError
+    from pai.client import Client
+    from pai.client.errors import ClientError
 
     address = resolve_address(url)
     key = find_key(address)

@@ -12,6 +12,8 @@ from pai.terminal.screen import Say, print_citations, print_json, print_note, wa
 
 if TYPE_CHECKING:
     from pai.client import Client
+    from pai.client.turns import Question
+    from pai.client.wire import ChatReply
 
 
 @click.command()
@@ -52,35 +54,39 @@ def ask(
       pai ask -c "And another one?"
       pai ask --doc lease.pdf "What does it say about pets?"
     """
-    from pai.client import Question
-    from pai.terminal.replies import cut_off, unsure
     from pai.terminal.watching import watch
 
-    text = "\n\n".join(filter(None, (" ".join(words), piped_text())))
-    if not text.strip():
-        raise click.UsageError("There is no question: give one, or pipe one in.")
+    text = _text(words)
     if docs and no_docs:
         raise click.UsageError("--doc and --no-docs are two answers to one question.")
     with connected(url, as_json=as_json) as client:
         with waiting() as show:
-            question = Question(
-                message=text,
-                conversation_id=chosen_conversation(client, conversation, latest=latest),
-                system_prompt=preset.system or None,
-                model=preset.model,
-                max_tokens=preset.max_tokens,
-                temperature=preset.temperature,
-                retrieval=_retrieval(client, docs, no_docs=no_docs, say=show),
-            )
+            place = chosen_conversation(client, conversation, latest=latest)
+            question = _question(text, place, preset, _retrieval(client, docs, no_docs=no_docs, say=show))
         reply = watch(client, question, shown=not as_json).reply
-    if as_json:
-        print_json(reply)
-    else:
-        print_citations(reply.get("citations", ()))
-    if doubt := unsure(reply):
-        print_note(doubt)
-    if cut := cut_off(reply):
-        print_note(f"The answer is {cut}; `pai ask -c 'Go on.'` continues it.")
+    _print(reply, as_json=as_json)
+
+
+def _text(words: tuple[str, ...]) -> str:
+    """Return what is asked: the words of the command line, and what is piped in."""
+    text = "\n\n".join(filter(None, (" ".join(words), piped_text())))
+    if not text.strip():
+        raise click.UsageError("There is no question: give one, or pipe one in.")
+    return text
+
+
+def _question(text: str, conversation_id: str | None, preset: Preset, retrieval: Mapping[str, Any] | None) -> "Question":
+    from pai.client.turns import Question
+
+    return Question(
+        message=text,
+        conversation_id=conversation_id,
+        system_prompt=preset.system or None,
+        model=preset.model,
+        max_tokens=preset.max_tokens,
+        temperature=preset.temperature,
+        retrieval=retrieval,
+    )
 
 
 def _retrieval(client: "Client", docs: tuple[str, ...], *, no_docs: bool, say: Say) -> Mapping[str, Any] | None:
@@ -92,3 +98,17 @@ def _retrieval(client: "Client", docs: tuple[str, ...], *, no_docs: bool, say: S
     from pai.documents.bringing import bring_document
 
     return {"documents": [bring_document(client, word, say) for word in docs]}
+
+
+def _print(reply: "ChatReply", *, as_json: bool) -> None:
+    """Print what goes with an answer, which is on the screen already; for programs all of it."""
+    from pai.terminal.replies import cut_off, unsure
+
+    if as_json:
+        print_json(reply)
+    else:
+        print_citations(reply.get("citations", ()))
+    if doubt := unsure(reply):
+        print_note(doubt)
+    if cut := cut_off(reply):
+        print_note(f"The answer is {cut}; `pai ask -c 'Go on.'` continues it.")

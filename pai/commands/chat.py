@@ -52,7 +52,7 @@ def chat(preset: Preset, conversation: str | None, latest: bool, no_history: boo
 
 def _talk(session: "Session", lines: Iterable[str]) -> None:
     """Handle lines until the person leaves. What goes wrong is said, and it goes on."""
-    from pai.client import ClientError
+    from pai.client.errors import ClientError
     from pai.terminal.session import Left
 
     for line in lines:

@@ -20,7 +20,8 @@ from pai.terminal.screen import (
 )
 
 if TYPE_CHECKING:
-    from pai.client import ExportFormat, Listing, Match
+    from pai.client.conversations import ExportFormat
+    from pai.client.wire import Listing, Match
 
 EVERYTHING = sys.maxsize
 SHOWN_ID_CHARS = 8

@@ -79,7 +79,8 @@ def _forget(address: str) -> None:
 
 def _first_contact(address: str) -> str:
     """Try the address and its key, and say how it went. What is saved is saved, whether the server runs just now or not."""
-    from pai.client import Client, ClientError
+    from pai.client import Client
+    from pai.client.errors import ClientError
 
     key = find_key(address)
     if key is None:

@@ -11,7 +11,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Literal, Protocol
 
-from pai.client import Client, ClientError, Document
+from pai.client import Client
+from pai.client.errors import ClientError
+from pai.client.wire import Document
 from pai.documents.finding import File
 from pai.documents.looking import document_name, extent, look
 from pai.documents.remembered import Remembered, Sent

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import click
 
-from pai.client import Client, ClientError, Document
+from pai.client import Client
+from pai.client.errors import ClientError
+from pai.client.wire import Document
 from pai.config import config_folder
 from pai.documents.adding import Adding, Outcome
 from pai.documents.finding import File, find_files

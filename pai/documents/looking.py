@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
-from pai.client import PAGE, Client, ClientError, Document
+from pai.client import Client
+from pai.client.connection import PAGE
+from pai.client.errors import ClientError
+from pai.client.wire import Document
 
 FEW = 5
 """So many documents are asked for one by one; of more, the list is read."""

@@ -6,7 +6,8 @@ from typing import BinaryIO
 
 import httpx
 
-from pai.client import ClientError, Place, error_of
+from pai.client.errors import ClientError, error_of
+from pai.client.wire import Place
 from pai.config import is_this_machine
 
 BLOCK_BYTES = 256 * 1024

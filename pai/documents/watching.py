@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pai.client import ClientError
+from pai.client.errors import ClientError
 from pai.documents.finding import File, find_files
 
 LOOK_S = 2.0

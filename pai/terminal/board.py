@@ -16,7 +16,7 @@ from pai.terminal.screen import console, for_people
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from pai.client import Document
+    from pai.client.wire import Document
 
 SAID = {"ready": "ready", "there": "already there", "sent": "sent", "failed": "failed", "refused": "not sent"}
 MARKS = {"ready": "✔", "there": "=", "sent": "↑", "failed": "✘", "refused": "✘"}

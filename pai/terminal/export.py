@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pai.client import ExportFormat
+from pai.client.conversations import ExportFormat
 from pai.config import write_private
 
 FORMATS: dict[str, ExportFormat] = {"json": "json", "markdown": "markdown"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pai.client import Document, Passage
+from pai.client.wire import Document, Passage
 from pai.documents.adding import Outcome, Result
 from pai.documents.finding import Found
 from pai.documents.looking import age, counted, document_name, size, standing

@@ -1,6 +1,7 @@
 """What is said of an answer, or of its being late."""
 
-from pai.client import ChatReply, ClientError
+from pai.client.errors import ClientError
+from pai.client.wire import ChatReply
 
 
 def cut_off(reply: ChatReply) -> str:

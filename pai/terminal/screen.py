@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pai.client import Citation, WireConversation
+    from pai.client.wire import Citation, WireConversation
     from pai.terminal.markdown import Answer
 
 Say = Callable[[str], None]

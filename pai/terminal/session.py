@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from pai.client import Asked, Client, Question, Regeneration
+from pai.client import Client
+from pai.client.turns import Asked, Question, Regeneration
 from pai.config import Config, ConfigError, Preset
 from pai.documents.looking import find_document
 from pai.terminal.export import FORMATS, format_of, save_export

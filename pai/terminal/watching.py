@@ -5,7 +5,10 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from pai.client import Asked, Begun, ChatReply, Client, ClientError, Done, Event, Restart, State, Text
+from pai.client import Client
+from pai.client.errors import ClientError
+from pai.client.turns import Asked, Begun, Done, Event, Restart, State, Text
+from pai.client.wire import ChatReply
 from pai.terminal.replies import retrying
 from pai.terminal.screen import can_redraw, console, for_people, keys_unseen, print_answer, printable, rendered, waiting
 

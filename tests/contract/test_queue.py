@@ -1,6 +1,5 @@
 """The three queues keep one contract; what one machine's own promises beside it, and what SQS says when it can't."""
 
-import json
 import logging
 import os
 import socket
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import boto3
 import pytest
@@ -32,16 +31,7 @@ from tests.conftest import ROOT
 from tests.contract.aws_standin import refusing, serving
 from tests.contract.queue_contract import LONGEST_S, Box, Delivery, Does, Functions, QueueContract, done, fails
 from tests.standins.event_source import EventSource, Function
-
-
-@dataclass
-class Clock:
-    """A clock that tests set."""
-
-    time: float = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.time
+from tests.unit.conftest import Clock
 
 
 @contextmanager
@@ -83,6 +73,13 @@ class Clocked:
         self.clock.time += seconds
         self.queue.send(nudge)
 
+    def comes_after(self, seconds: float, body: str) -> None:
+        """Be sure that this message comes when so much time has gone by, and not before."""
+        self.after(seconds - 1, "too early")
+        assert self.functions.next().body == "too early"
+        self.after(1, "in time")
+        assert self.functions.bodies(2) == [body, "in time"]
+
     def again(self, body: str, delay_s: int) -> Does:
         """Fail at this message only, and ask for it after this time."""
 
@@ -107,11 +104,7 @@ def test_a_message_that_failed_comes_again_when_its_visibility_ends(clocked: Clo
     clocked.queue.send("bad")
     assert clocked.functions.next().body == "bad"
 
-    clocked.after(VISIBILITY_S - 1, "too early")
-    assert clocked.functions.next().body == "too early"
-    clocked.after(1, "in time")
-
-    assert clocked.functions.bodies(2) == ["bad", "in time"]
+    clocked.comes_after(VISIBILITY_S, "bad")
 
 
 @pytest.mark.parametrize("delay_s", [5, 900])
@@ -120,21 +113,13 @@ def test_a_message_that_failed_comes_again_when_it_asked_to(clocked: Clocked, de
     clocked.queue.send("bad")
     assert clocked.functions.next().body == "bad"
 
-    clocked.after(delay_s - 1, "too early")
-    assert clocked.functions.next().body == "too early"
-    clocked.after(1, "in time")
-
-    assert clocked.functions.bodies(2) == ["bad", "in time"]
+    clocked.comes_after(delay_s, "bad")
 
 
 def test_a_delayed_message_comes_when_its_time_has_come(clocked: Clocked) -> None:
     clocked.queue.send("delayed", delay_s=900)
 
-    clocked.after(899, "too early")
-    assert clocked.functions.next().body == "too early"
-    clocked.after(1, "in time")
-
-    assert clocked.functions.bodies(2) == ["delayed", "in time"]
+    clocked.comes_after(900, "delayed")
 
 
 def test_a_dead_letter_stays_until_it_is_buried(clocked: Clocked) -> None:
@@ -455,20 +440,15 @@ def event_sources(urls: Mapping[str, str]) -> Iterator[None]:
         thread.join()
 
 
-def sqs_queues() -> dict[str, str]:
-    """Make the queue and that of its dead letters; return their addresses by PAI's names of them."""
-    sqs: Any = boto3.client("sqs")
-    dead = sqs.create_queue(QueueName="dead-letters-under-test")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": MOST_RECEIVES})
-    main = sqs.create_queue(QueueName="queue-under-test", Attributes={"RedrivePolicy": redrive, "VisibilityTimeout": "30"})
-    return {DOCUMENTS: main["QueueUrl"], DEAD_LETTERS: dead}
+def url_of(queue: str) -> str:
+    """The address of a queue of the stack."""
+    return str(boto3.client("sqs").get_queue_url(QueueName=queue)["QueueUrl"])
 
 
 class TestAws(QueueContract):
     @pytest.fixture
     def box(self, functions: Functions, aws: str) -> Iterator[Box]:
-        urls = sqs_queues()
+        urls = {DOCUMENTS: url_of("PAI-documents-dev"), DEAD_LETTERS: url_of("PAI-documents-dead-dev")}
         with event_sources(urls):
             yield Box(Parts(Settings(platform="aws", queue_url=urls[DOCUMENTS])).platform.queue)
 
@@ -476,8 +456,7 @@ class TestAws(QueueContract):
         functions.does, functions.buries = self.again(box), fails
         box.queue.send("poison")
         assert functions.bodies(MOST_RECEIVES + 1) == ["poison"] * (MOST_RECEIVES + 1)
-        url = boto3.client("sqs").get_queue_url(QueueName="dead-letters-under-test")["QueueUrl"]
-        assert SqsQueue(client("sqs"), url).waiting() == 1
+        assert SqsQueue(client("sqs"), url_of("PAI-documents-dead-dev")).waiting() == 1
 
     def test_a_queue_that_is_not_there_names_the_setting(self, box: Box, subtests: pytest.Subtests) -> None:
         queue = SqsQueue(client("sqs"), f"{os.environ['AWS_ENDPOINT_URL']}/123456789012/typo")
@@ -493,30 +472,27 @@ USES: dict[str, Callable[[Queue], object]] = {
 }
 
 
-def at(url: str, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    """A queue of an SQS at this address."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
+def failures_at(url: str, monkeypatch: pytest.MonkeyPatch) -> list[QueueUnavailable]:
+    """Use a queue of an SQS at this address in every way; return how each fails."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", url)
     once: dict[str, object] = {"mode": "standard", "total_max_attempts": 1}
-    return SqsQueue(client("sqs", retries=once), f"{url}/123456789012/PAI-documents-dev")
+    queue = SqsQueue(client("sqs", retries=once), f"{url}/123456789012/PAI-documents-dev")
+    failures = []
+    for use in USES.values():
+        with pytest.raises(QueueUnavailable) as failure:
+            use(queue)
+        failures.append(failure.value)
+    return failures
 
 
-@pytest.mark.parametrize("use", USES)
-def test_an_sqs_that_does_not_answer_is_queue_unavailable(monkeypatch: pytest.MonkeyPatch, use: str) -> None:
+def test_an_sqs_that_does_not_answer_is_queue_unavailable(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    with pytest.raises(QueueUnavailable, match="does not answer") as failure:
-        USES[use](at(f"http://127.0.0.1:{port}", monkeypatch))
-    assert (failure.value.status, bool(failure.value.retry_after_s)) == (503, True)
+    for failure in failures_at(f"http://127.0.0.1:{port}", monkeypatch):
+        assert "does not answer" in failure.message
+        assert (failure.status, bool(failure.retry_after_s)) == (503, True)
 
 
-@pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize(
     ("code", "advice"),
     [
@@ -526,11 +502,11 @@ def test_an_sqs_that_does_not_answer_is_queue_unavailable(monkeypatch: pytest.Mo
         ("InternalError", "pai doctor"),
     ],
 )
-def test_what_sqs_refuses_says_what_to_do(monkeypatch: pytest.MonkeyPatch, use: str, code: str, advice: str) -> None:
-    with serving(refusing(code)) as url, pytest.raises(QueueUnavailable) as failure:
-        USES[use](at(url, monkeypatch))
-    assert advice in failure.value.message
-    assert "never to be repeated" not in failure.value.message
+def test_what_sqs_refuses_says_what_to_do(aws: str, monkeypatch: pytest.MonkeyPatch, code: str, advice: str) -> None:
+    with serving(refusing(code)) as url:
+        for failure in failures_at(url, monkeypatch):
+            assert advice in failure.message
+            assert "never to be repeated" not in failure.message
 
 
 def test_a_stage_without_a_queue_is_told_which_setting_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

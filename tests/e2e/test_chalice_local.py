@@ -15,7 +15,8 @@ from chalicelib.clock import iso
 from chalicelib.platform import local as local_platform
 from chalicelib.records import KeyRing
 from chalicelib.settings import Settings
-from pai.client import Begun, Client, Done, Question, Text
+from pai.client import Client
+from pai.client.turns import Begun, Done, Question, Text
 from tests.e2e.test_chalice import chalice_local
 from tests.local_model import NAME, small_model_path
 

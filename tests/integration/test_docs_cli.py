@@ -15,11 +15,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from chalicelib import wiring
-from chalicelib.ingest.index import Arrival
+from chalicelib.ingest.arrival import Arrival
 from chalicelib.settings import Settings
 from chalicelib.wiring import Parts
 from pai.cli import main
-from pai.client import ClientError, Place
+from pai.client.errors import ClientError
+from pai.client.wire import Place
 from pai.documents.sending import Sender, Stopped
 from pai.local.gateway import Gateway
 from tests.conftest import ROOT

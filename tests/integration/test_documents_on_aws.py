@@ -21,7 +21,7 @@ import psycopg
 import pytest
 
 import app as product
-from chalicelib.ingest.index import BATCH_CHUNKS
+from chalicelib.ingest.generation import BATCH_CHUNKS
 from chalicelib.ingest.trigger import RETRY_S, MessagesFailed
 from chalicelib.platform import MOST_RECEIVES
 from pai.local.gateway import Gateway
@@ -191,6 +191,17 @@ def state(client: httpx.Client, document_id: str) -> str:
 
 def found(client: httpx.Client, query: str) -> list[Json]:
     return list(client.post("/search", json={"query": query}).raise_for_status().json()["passages"])
+
+
+def read_at_second_try(cloud: Cloud, client: httpx.Client) -> tuple[str, Json]:
+    """Upload a document whose message comes again; return its id, and how it is shown between its two tries."""
+    document_id = upload(client, "lease.txt", LEASE.encode())
+    failed = cloud.documents.work()[-1]
+    waiting = shown(client, document_id)
+    cloud.documents.let_time_pass()
+    cloud.documents.work()
+    assert len(failed.left) == 1
+    return document_id, waiting
 
 
 def left(invocations: list[Invocation]) -> list[int]:
@@ -389,14 +400,9 @@ def test_document_is_read_when_the_embedder_works_again(
     shortened: list[int], cloud: Cloud, me: httpx.Client, error: str
 ) -> None:
     cloud.bedrock.script(Behaviour(TITAN, error=error, times=1))
-    document_id = upload(me, "lease.txt", LEASE.encode())
 
-    failed = cloud.documents.work()[-1]
-    waiting = shown(me, document_id)
-    cloud.documents.let_time_pass()
-    cloud.documents.work()
+    document_id, waiting = read_at_second_try(cloud, me)
 
-    assert len(failed.left) == 1
     assert (waiting["state"], waiting["error"]["Code"]) == ("waiting", "EmbedderUnavailable")
     assert shortened == [RETRY_S[0]]
     assert (state(me, document_id), shown(me, document_id)["error"]) == ("ready", None)
@@ -506,14 +512,9 @@ def test_document_that_comes_while_the_database_sleeps_is_read_when_it_is_awake(
 
 def test_document_comes_again_when_the_database_does_not_wake(cloud: Cloud, me: httpx.Client) -> None:
     cloud.database.script(Fault("DatabaseUnavailableException"), Fault("InvalidResourceStateException"))
-    document_id = upload(me, "lease.txt", LEASE.encode())
 
-    failed = cloud.documents.work()[-1]
-    waiting = shown(me, document_id)
-    cloud.documents.let_time_pass()
-    cloud.documents.work()
+    document_id, waiting = read_at_second_try(cloud, me)
 
-    assert len(failed.left) == 1
     assert (waiting["state"], waiting["error"]["Code"]) == ("waiting", "LibraryUnavailable")
     assert state(me, document_id) == "ready"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import boto3
 import pytest
 
-from chalicelib.ingest.index import Arrival
+from chalicelib.ingest.arrival import Arrival
 from chalicelib.records import Chunk, Document
 from chalicelib.retriever import Indexing
 from chalicelib.settings import Settings

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from chalicelib.documents import Documents
 from chalicelib.embedder import Purpose, Vector
 from chalicelib.embedder.hashed import HashedEmbedder
-from chalicelib.ingest.index import Arrival, Ingestion
+from chalicelib.ingest.arrival import Arrival
+from chalicelib.ingest.index import Ingestion
 from chalicelib.platform import memory as memory_platform
 from chalicelib.records import Block, Document, Part
 from chalicelib.retriever import Removed
@@ -20,6 +23,10 @@ from chalicelib.settings import Settings
 from chalicelib.store.memory import MemoryStore
 from chalicelib.vault import Vault
 from tests.unit import conftest
+
+PAGES = [f"Page {number} speaks of {word}s and of nothing else." for number, word in enumerate(("cat", "dog", "owl"), 1)]
+BOOK = "\f".join(PAGES)
+"""A document of three pages."""
 
 
 class Killed(BaseException):
@@ -186,3 +193,9 @@ class Library:
     def now(self, document: Document) -> Document:
         """The document as people see it now."""
         return self.documents.get(document.owner, document.id)
+
+
+def kill(library: Library, arrival: Arrival) -> None:
+    """Let news of a file arrive, and the process that reads it be killed on the way."""
+    with pytest.raises(Killed):
+        library.ingestion.arrived(arrival)

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.support.documents import read
 from benchmarks.support.indexing import SPACE, batches_of, chunks_in
 from benchmarks.support.peers import PEERS
-from chalicelib.ingest.index import BATCH_CHUNKS
+from chalicelib.ingest.generation import BATCH_CHUNKS
 
 ROOT = Path(__file__).resolve().parents[2]
 RATES = ("chunks_per_s", "chunks_per_s_vector_only", "copy_chunks_per_s", "copy_at_once_chunks_per_s", "hnsw_insert_per_s")

@@ -1,8 +1,9 @@
 """Every answer is reserved for, counted and settled; what the owner has not allowed is refused before the model is asked."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from chalicelib import logs
 from chalicelib.chat.prompt import request_tokens
 from chalicelib.errors import (
     BudgetSpent,
+    GuardrailIntervened,
     Misconfigured,
     ModelInterrupted,
     ModelTimeout,
@@ -24,7 +26,7 @@ from chalicelib.metering.ledger import Line
 from chalicelib.metering.limits import KEY
 from chalicelib.records import ModelInfo, Principal, Usage
 from chalicelib.settings import Settings
-from chalicelib.store import Item, When
+from chalicelib.store import Item
 from chalicelib.store.items import check as size_checked
 from chalicelib.store.memory import MemoryStore
 from tests.standins.scripted import Act, ScriptedLLM, fails
@@ -82,23 +84,14 @@ class CountingStore(MemoryStore):
         self._ask("query")
         return super().query(pk, **options)  # type: ignore[arg-type]
 
-    def update(
-        self,
-        pk: str,
-        sk: str,
-        *,
-        set: Item | None = None,
-        add: Mapping[str, int] | None = None,
-        remove: Iterable[str] = (),
-        when: Iterable[When] = (),
-    ) -> Item | None:
+    def update(self, pk: str, sk: str, **changes: Any) -> Item | None:
         self._ask("update")
-        if remove and self.meanwhile:
+        if changes.get("remove") and self.meanwhile:
             meanwhile, self.meanwhile = self.meanwhile, None
             meanwhile()
         if self.loses_answers:  # DynamoDB's client then asks again
-            super().update(pk, sk, set=set, add=add, remove=remove, when=when)
-        return super().update(pk, sk, set=set, add=add, remove=remove, when=when)
+            super().update(pk, sk, **changes)
+        return super().update(pk, sk, **changes)
 
 
 @dataclass
@@ -240,6 +233,17 @@ def test_an_answer_that_fails_counts_what_was_said_and_a_prompt_that_was_read(
 
     assert deployment.counts().get("t", 0) == used
     assert (len(deployment.lines()), deployment.held()) == (bool(used), 0)
+
+
+def test_who_keeps_what_an_error_cut_off_is_told_what_counts_of_it() -> None:
+    deployment = Deployment(act=fails(GuardrailIntervened("No."), after=["Some", " words"]))
+    told: list[Finish] = []
+
+    with pytest.raises(GuardrailIntervened):
+        list(deployment.meter.stream(ME, QUESTION, on_settled=told.append))
+
+    (line,) = deployment.lines()
+    assert [(finish.model, finish.usage) for finish in told] == [(line.model, line.usage)]
 
 
 def test_what_the_model_wants_of_a_tool_counts_as_said() -> None:

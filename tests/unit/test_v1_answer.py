@@ -19,6 +19,7 @@ from chalicelib.http import Reply, Request
 from chalicelib.llm import Event, Finish, JsonForm, Said, Text, ToolCall, ToolResult
 from chalicelib.llm import Request as Question
 from chalicelib.metering import Meter
+from chalicelib.metering.ledger import date_of
 from chalicelib.records import Chunk, Citation, ModelInfo, Passage, Principal, Retrieval, Turn, Usage
 from chalicelib.settings import Settings
 from chalicelib.store.memory import MemoryStore
@@ -30,6 +31,7 @@ from chalicelib.v1.given import Given
 from chalicelib.v1.wording import Wording
 from tests.standins.scripted import ScriptedLLM
 
+NOW = 1_800_000_000.0
 ME = Principal("me", "k1")
 ADD = ToolCall("c1", "add", '{"a": 1}')
 SUB = ToolCall("c2", "sub", "{}")
@@ -100,7 +102,7 @@ def _meter(steps: Iterable[Event | PaiError | Callable[[], None]], asked: list[Q
             else:
                 yield step
 
-    return Meter(ScriptedLLM([act]), MemoryStore(), Settings())
+    return Meter(ScriptedLLM([act]), MemoryStore(lambda: NOW), Settings(), lambda: NOW)
 
 
 def finish(reason: str = "end") -> Finish:
@@ -159,9 +161,23 @@ def test_model_that_gives_up_after_the_deadline_has_answered_as_far_as_it_came()
 
 
 def test_answer_that_a_guardrail_ends_is_filtered_and_a_question_that_it_refuses_fails() -> None:
-    assert ending(says(Text("Well"), GuardrailIntervened("No."))).reason == "content_filter"
+    end = ending(says(Text("Well"), GuardrailIntervened("No.")))
+
+    assert (end.reason, end.text, end.model) == ("content_filter", "Well", "scripted")
     with pytest.raises(GuardrailIntervened):
         heard(says(GuardrailIntervened("No.")))
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds"), [([Text("Let me see."), ADD, GuardrailIntervened("No.")], 60), ([Text("Let me"), Text(" see.")], 0)]
+)
+def test_answer_that_is_cut_off_says_what_is_counted_of_it(steps: Sequence[Event | PaiError], seconds: float) -> None:
+    meter = _meter(steps, [])
+
+    end = ending(Completions(meter, None), seconds=seconds)
+
+    [line] = meter.ledger.days(date_of(NOW)[:7])[0].lines()
+    assert (line.model, line.usage) == (end.model, end.usage)
 
 
 def test_answer_without_an_end_broke_off() -> None:
