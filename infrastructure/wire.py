@@ -194,7 +194,6 @@ def merge_template(stage: str) -> Json:
     for function in FUNCTIONS:
         template["Resources"][function.resource] = {"Properties": _function(function, stage)}
         template["Resources"][function.role] = {"Properties": _role(function, stage, outputs)}
-    template["Resources"]["ConversationsKey"]["Properties"]["Tags"] = _tag_list(stage)
     template["Resources"]["RestAPI"] = {"Properties": _api(stage)}
     template["Outputs"]["ApiEndpoint"] = {
         "Value": {"Fn::Sub": f"https://${{RestAPI}}.execute-api.${{AWS::Region}}.${{AWS::URLSuffix}}/{API_STAGE}"}
@@ -206,9 +205,9 @@ def function_name(function: Function, stage: str) -> str:
     return f"pai-{stage}{function.suffix}"
 
 
-def log_group(function: Function, stage: str) -> str:
-    """Return the name of a function's log group, as resources.yaml has it."""
-    name = load_resources()["Resources"][function.logs]["Properties"]["LogGroupName"]["Fn::Sub"]
+def log_group(resource: str, stage: str) -> str:
+    """Return the name of a log group of resources.yaml."""
+    name = load_resources()["Resources"][resource]["Properties"]["LogGroupName"]["Fn::Sub"]
     return str(name.replace("${Environment}", stage))
 
 
@@ -249,10 +248,16 @@ def _environment(stage: str) -> Json:
         "PAI_BUCKET": {"Ref": "Bucket"},
         "PAI_QUEUE_URL": {"Ref": "DocumentsQueue"},
         "PAI_RETRIEVER": {"Fn::If": ["Rag", "pgvector", "none"]},
-        "PAI_DATABASE_CLUSTER": {"Fn::If": ["Rag", {"Fn::GetAtt": ["Cluster", "DBClusterArn"]}, ""]},
+        "PAI_DATABASE_CLUSTER": {"Fn::If": ["Rag", _cluster_that_answers(), ""]},
         "PAI_DATABASE_SECRET": {"Fn::If": ["Rag", {"Fn::GetAtt": ["Cluster", "MasterUserSecret.SecretArn"]}, ""]},
         "PAI_DATABASE_NAME": "pai",
     }
+
+
+def _cluster_that_answers() -> Json:
+    """Return the cluster's ARN once it has its instance: nobody is to ask it before. A DependsOn knows no conditions."""
+    both = {"Fn::Sub": "${Cluster.DBClusterArn} ${ClusterInstance}"}
+    return {"Fn::Select": [0, {"Fn::Split": [" ", both]}]}
 
 
 def _role(function: Function, stage: str, outputs: Mapping[str, Any]) -> Json:

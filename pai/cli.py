@@ -8,6 +8,7 @@ from io import TextIOWrapper
 import click
 
 from chalicelib.health import VERSION
+from pai.operate import adopt_region
 
 SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Talk": {
@@ -96,5 +97,6 @@ def main() -> None:
       4    there is no such conversation or document
       130  interrupted by Ctrl-C
     """
+    adopt_region()
     if isinstance(sys.stdout, TextIOWrapper):  # what this terminal's encoding lacks becomes a ?, not a crash
         sys.stdout.reconfigure(errors="replace")

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,11 +71,25 @@ def stage_config(stage: str) -> "Config":
 
 
 def enter_stage(stage: str) -> Settings:
-    """Give this process the stage's environment and return its settings. What the person has set themselves stays."""
-    for name, value in stage_config(stage).environment_variables.items():
+    """Give this process the stage's environment and return its settings. What the person has set themselves stays.
+
+    A stage on AWS has the environment of its function, where that is deployed and may be looked at: models are pinned there.
+    """
+    configured = stage_config(stage).environment_variables
+    for name, value in {**configured, **(_deployed(stage) if configured.get("PAI_PLATFORM") == "aws" else {})}.items():
         if not os.environ.get(name):
             os.environ[name] = value
     # Whatever changes folder later means the same home.
     os.environ["PAI_HOME"] = str(Path(os.environ.get("PAI_HOME") or Settings.home).expanduser().absolute())
     with explained():
         return read_settings()
+
+
+def _deployed(stage: str) -> Mapping[str, str]:
+    from pai.operate.account import OperateError
+    from pai.operate.deployed import environment
+
+    try:
+        return {name: value for name, value in environment(stage).items() if name.startswith("PAI_")}
+    except OperateError:  # whoever asks for keys or budgets need not be allowed to look; what is wrong is said there
+        return {}

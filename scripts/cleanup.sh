@@ -10,5 +10,5 @@ case "${1:-}" in
 esac
 shift
 
-[[ -x .venv/bin/pai ]] || make .venv/run.stamp >&2
+make --silent .venv/run.stamp >&2
 exec .venv/bin/pai destroy --stage "$stage" "$@"

@@ -16,5 +16,5 @@ for option in "$@"; do
   options+=("$option")
 done
 
-[[ -x .venv/bin/pai ]] || make .venv/run.stamp >&2
+make --silent .venv/run.stamp >&2
 exec .venv/bin/pai deploy --stage "$stage" ${options[@]+"${options[@]}"}

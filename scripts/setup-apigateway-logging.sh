@@ -4,5 +4,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-[[ -x .venv/bin/python && -x .venv/bin/pai ]] || make .venv/run.stamp >&2
+make --silent .venv/run.stamp >&2
 exec .venv/bin/python -m pai.operate.gateway "$@"

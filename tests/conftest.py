@@ -19,14 +19,12 @@ RESOURCES = ROOT / "infrastructure" / "resources.yaml"
 
 @pytest.fixture(scope="session")
 def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a moto server, started for this run and stopped with it."""
+    """Address of an AWS account that whole stacks can be deployed to: a process of its own, for this run."""
     log = tmp_path_factory.mktemp("moto") / "log"
     with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", "0"],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        program = "from tests.standins.aws_account import serve; serve()"
+        command = [sys.executable, "-W", "ignore", "-c", program, "-H", "127.0.0.1", "-p", "0"]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
     try:
         yield _announced_url(process, log)
     finally:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.option(
     "--rag/--no-rag", default=None, help="Turn documents on or off. Without it they stay as they are; at first, off."
 )
-@click.option("--base-only", is_flag=True, help="Only what `chalice deploy` builds on: data, keys, alarms.")
+@click.option(
+    "--base-only", is_flag=True, help="Only what `chalice deploy` builds on: data, keys, alarms. Before and after it."
+)
 @click.option(
     "--model", default="", metavar="NAME", help="Answer with this family or model id, and take the newest of each family."
 )
@@ -34,6 +36,8 @@ def deploy(stage: str, rag: bool | None, base_only: bool, model: str, package: P
     Account and region are those of your AWS credentials. infrastructure/parameters/STAGE.json may name the deployment
     bucket, an address for alarms and a key of your own ($S3_BUCKET_NAME and $API_KEY come first); without a key of your
     own one is made, and shown this once. Models are pinned: only --model changes them.
+
+    For people who live in Chalice: --base-only, then `chalice deploy`, then --base-only again, which sets what Chalice can't.
 
     Killed half-way, run it again: it goes on. Steps go to stderr; the last lines, to stdout, are the address and a first
     question to ask.
@@ -55,10 +59,10 @@ def _show(stage: str, done: "Deployed", *, base_only: bool) -> None:
         print_note("This is the API key. Keep it: it is not shown again.")
         click.echo(f"API_KEY={done.token}")
     if not done.endpoint:
-        print_note(f"Now: chalice deploy --stage {stage}")
+        print_note(f"Now: chalice deploy --stage {stage}; then this again, which sets what Chalice can't.")
         return
     if base_only:
-        print_note(f"`chalice deploy --stage {stage}` brings the functions up to date.")
+        print_note(f"After each `chalice deploy --stage {stage}`, this again: it sets what Chalice can't.")
     if not done.token:
         print_note(
             "API_KEY is your own."

@@ -6,23 +6,30 @@ What Chalice can't say of its functions and API is set once they are there, and 
 """
 
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from chalicelib.platform.aws.clients import client
-from pai.operate.account import find_account, refusals, stack_name, tags
-from pai.operate.deployed import chalice_record
+from pai.operate.account import refusals, stack_name, tags
+from pai.operate.deployed import Function, chalice_record
+from pai.operate.gateway import RETENTION_DAYS, logging_role
 from pai.operate.package import infrastructure
 
 Json = dict[str, Any]
+TRIES, PAUSE_S = 10, 3.0
 QUEUES = {"DocumentsQueue": "QueueArn", "DeadLetters": "DeadLettersArn"}
 """Resource of resources.yaml → its output."""
-FILLED = ("PAI_BUCKET", "PAI_QUEUE_URL", "PAI_DATABASE_CLUSTER", "PAI_DATABASE_SECRET", "PAI_DATABASE_NAME")
+FILLED = {"PAI_BUCKET": "Bucket", "PAI_QUEUE_URL": "QueueUrl"}
+DATABASE = {"PAI_DATABASE_CLUSTER": "Cluster", "PAI_DATABASE_SECRET": "ClusterSecret", "PAI_DATABASE_NAME": "Database"}
+"""Variable of the functions → output of resources.yaml."""
 
 
-def fill(project: Path, stage: str, outputs: Mapping[str, str]) -> None:
-    """Have `chalice deploy` of this project use what the stage's base stack made, by its outputs."""
+def fill(project: Path, stage: str, outputs: Mapping[str, str]) -> bool:
+    """Have `chalice deploy` of this project use what the stage's base stack made, by its outputs; tell whether that is new."""
+    before = (project / ".chalice" / "config.json").read_text()
     meant = meanings(stage, outputs)
     folder = project / ".chalice" / "policies" / stage
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,6 +39,7 @@ def fill(project: Path, stage: str, outputs: Mapping[str, str]) -> None:
     record = chalice_record(stage, project)
     if not is_deployed(project, stage):
         _write(record, {"schema_version": "2.0", "backend": "api", "resources": []})
+    return before != (project / ".chalice" / "config.json").read_text()
 
 
 def clear(project: Path, stage: str) -> None:
@@ -43,6 +51,11 @@ def clear(project: Path, stage: str) -> None:
         folder.rmdir()
     _change(project, stage, lambda config: _cleared(config, stage))
     _write(chalice_record(stage, project), unfilled(stage))
+
+
+def is_filled(project: Path, stage: str) -> bool:
+    """Tell whether `fill` has been here since the project was cloned, or cleared."""
+    return (project / ".chalice" / "policies" / stage).is_dir()
 
 
 def is_deployed(project: Path, stage: str) -> bool:
@@ -61,10 +74,21 @@ def unfilled(stage: str) -> Json:
 
 def meanings(stage: str, outputs: Mapping[str, str]) -> dict[str, str]:
     """Return what the placeholders of .chalice/policies stand for."""
-    partition = outputs["Key"].split(":")[1]
-    account = find_account()
-    own = {"AWS::Partition": partition, "AWS::Region": account.region, "AWS::AccountId": account.id, "Environment": stage}
-    return {**outputs, **own}
+    _, partition, _, region, account, _ = outputs["Key"].split(":", 5)
+    return {
+        **outputs,
+        "AWS::Partition": partition,
+        "AWS::Region": region,
+        "AWS::AccountId": account,
+        "Environment": stage,
+    }
+
+
+def documents_variables(outputs: Mapping[str, str]) -> dict[str, str]:
+    """Return what the functions are told about documents."""
+    if "Cluster" not in outputs:
+        return {"PAI_RETRIEVER": "none"}
+    return {"PAI_RETRIEVER": "pgvector", "PAI_DATABASE": "data_api", **{name: outputs[key] for name, key in DATABASE.items()}}
 
 
 def filled_policy(document: Json, meant: Mapping[str, str]) -> Json:
@@ -78,17 +102,10 @@ def filled_policy(document: Json, meant: Mapping[str, str]) -> Json:
 
 
 def _filled(config: Json, stage: str, outputs: Mapping[str, str]) -> None:
-    names = {
-        "PAI_BUCKET": "Bucket",
-        "PAI_QUEUE_URL": "QueueUrl",
-        "PAI_DATABASE_CLUSTER": "Cluster",
-        "PAI_DATABASE_SECRET": "ClusterSecret",
-        "PAI_DATABASE_NAME": "Database",
-    }
     _cleared(config, stage)
     variables = config["stages"][stage]["environment_variables"]
-    variables |= {name: outputs[output] for name, output in names.items() if output in outputs}
-    variables["PAI_RETRIEVER"] = "pgvector" if "Cluster" in outputs else "none"
+    variables |= {name: outputs[output] for name, output in FILLED.items() if output in outputs}
+    variables |= documents_variables(outputs)
     for entry in _with_policies(config, stage):
         entry["iam_policy_file"] = f"policies/{stage}/{Path(entry['iam_policy_file']).name}"
     config["stages"][stage]["tags"] = tags(stage)
@@ -96,7 +113,7 @@ def _filled(config: Json, stage: str, outputs: Mapping[str, str]) -> None:
 
 def _cleared(config: Json, stage: str) -> None:
     variables = config["stages"][stage]["environment_variables"]
-    for name in FILLED:
+    for name in (*FILLED, *DATABASE):
         variables.pop(name, None)
     variables["PAI_RETRIEVER"] = "none"
     for entry in _with_policies(config, stage):
@@ -118,7 +135,9 @@ def _change(project: Path, stage: str, change: Callable[[Json], None]) -> None:
 
 def _write(path: Path, content: Json) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    unfinished.replace(path)
 
 
 # ---- What Chalice can't say ----
@@ -134,29 +153,57 @@ def finish(project: Path, stage: str, outputs: Mapping[str, str]) -> bool:
     with refusals(f"finish what Chalice deployed of {stack_name(stage)}"):
         _finish_functions(stage, outputs)
         _finish_worker(stage, outputs)
-        _finish_api(project, stage)
+        _finish_api(project, stage, outputs)
     return True
+
+
+def is_finished(functions: Iterable[Function]) -> bool:
+    """Tell whether `finish` came after the last `chalice deploy`, which takes from the functions what it was not told of."""
+    return any("PAI_PARTIAL_BATCHES" in function.environment for function in functions)
+
+
+def _api(project: Path, stage: str) -> str:
+    resources = json.loads(chalice_record(stage, project).read_text())["resources"]
+    return str(next(entry["rest_api_id"] for entry in resources if entry["resource_type"] == "rest_api"))
 
 
 def _finish_functions(stage: str, outputs: Mapping[str, str]) -> None:
     wire, here = infrastructure("wire"), client("lambda", read_timeout=30)
     for function in wire.FUNCTIONS:
         name = wire.function_name(function, stage)
-        change: Json = {"LoggingConfig": {"LogGroup": wire.log_group(function, stage)}}
+        change: Json = {"LoggingConfig": {"LogGroup": wire.log_group(function.logs, stage)}}
         if function.queue:
-            _finish_queue(here, outputs[QUEUES[function.queue]], library="Cluster" in outputs, answers=wire.PARTIAL_BATCHES)
-            # Only now: where the mapping does not ask for partial answers, one would count as a success.
             variables = here.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+            # What is on the queue waits for documents that the function itself was told of: else it would be given up.
+            reads = variables.get("PAI_RETRIEVER", "none") != "none"
+            _finish_queue(here, outputs[QUEUES[function.queue]], enabled=reads, answers=wire.PARTIAL_BATCHES)
+            # Only now: where the mapping does not ask for partial answers, one would count as a success.
             change["Environment"] = {"Variables": {**variables, "PAI_PARTIAL_BATCHES": "1"}}
         if function.recursive:
             here.put_function_recursion_config(FunctionName=name, RecursiveLoop="Allow")
         here.update_function_configuration(FunctionName=name, **change)
         here.get_waiter("function_updated_v2").wait(FunctionName=name)
+        _end_first_logs(f"/aws/lambda/{name}")
 
 
-def _finish_queue(here: Any, queue: str, *, library: bool, answers: list[str]) -> None:
+def _finish_queue(here: Any, queue: str, *, enabled: bool, answers: list[str]) -> None:
     for mapping in here.list_event_source_mappings(EventSourceArn=queue)["EventSourceMappings"]:
-        here.update_event_source_mapping(UUID=mapping["UUID"], FunctionResponseTypes=answers, Enabled=library)
+        change = {"UUID": mapping["UUID"], "FunctionResponseTypes": answers, "Enabled": enabled}
+        for left in reversed(range(TRIES)):
+            try:
+                here.update_event_source_mapping(**change)
+                break
+            except here.exceptions.ResourceInUseException:  # Chalice has only just made it
+                if not left:
+                    raise
+                time.sleep(PAUSE_S)
+
+
+def _end_first_logs(group: str) -> None:
+    """Have the log group end that Lambda made by itself before it was told of ours."""
+    logs = client("logs")
+    with suppress(logs.exceptions.ResourceNotFoundException):
+        logs.put_retention_policy(logGroupName=group, retentionInDays=RETENTION_DAYS)
 
 
 def _finish_worker(stage: str, outputs: Mapping[str, str]) -> None:
@@ -169,15 +216,20 @@ def _finish_worker(stage: str, outputs: Mapping[str, str]) -> None:
     )
 
 
-def _finish_api(project: Path, stage: str) -> None:
+def _finish_api(project: Path, stage: str, outputs: Mapping[str, str]) -> None:
     wire, here = infrastructure("wire"), client("apigateway", read_timeout=30)
-    resources = json.loads(chalice_record(stage, project).read_text())["resources"]
-    api = next(entry["rest_api_id"] for entry in resources if entry["resource_type"] == "rest_api")
+    api = _api(project, stage)
+    _, partition, _, region, account, _ = outputs["Key"].split(":", 5)
     # The alarm and the dashboard know the API by this name; Chalice calls those of all stages `pai`.
     here.update_rest_api(restApiId=api, patchOperations=[{"op": "replace", "path": "/name", "value": stack_name(stage)}])
     for name, response in wire.gateway_responses().items():
         here.put_gateway_response(restApiId=api, responseType=name, **response)
     here.create_deployment(restApiId=api, stageName=wire.API_STAGE)
     limits = {"rateLimit": wire.THROTTLE["ThrottlingRateLimit"], "burstLimit": wire.THROTTLE["ThrottlingBurstLimit"]}
-    changes = [{"op": "replace", "path": f"/*/*/throttling/{name}", "value": str(value)} for name, value in limits.items()]
-    here.update_stage(restApiId=api, stageName=wire.API_STAGE, patchOperations=changes)
+    changes = {f"/*/*/throttling/{name}": str(value) for name, value in limits.items()}
+    if logging_role():
+        group = f"arn:{partition}:logs:{region}:{account}:log-group:{wire.log_group('ApiLogs', stage)}"
+        changes |= {"/accessLogSettings/destinationArn": group, "/accessLogSettings/format": wire.ACCESS_LOG}
+        changes |= {"/*/*/logging/loglevel": "ERROR", "/*/*/logging/dataTrace": "false"}
+    operations = [{"op": "replace", "path": path, "value": value} for path, value in changes.items()]
+    here.update_stage(restApiId=api, stageName=wire.API_STAGE, patchOperations=operations)

@@ -1,24 +1,24 @@
 """From a folder and an account to a deployment that answers, step by step. Each step finds what an earlier run has done."""
 
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chalicelib.llm.bedrock import control_client
-from chalicelib.llm.bedrock.directory import Directory
-from chalicelib.metering.prices import Prices, prices_of
 from chalicelib.platform.aws.clients import client
 from chalicelib.platform.aws.keys import SecretKeys
-from chalicelib.settings import Settings
+from chalicelib.settings import read_settings
+from pai.operate import by_chalice
 from pai.operate.account import Account, OperateError, find_account, refusals, stack_name, tag_list
-from pai.operate.by_chalice import is_deployed
-from pai.operate.deployed import endpoint, environment
+from pai.operate.deployed import chalice_record, endpoint, environment, knows_type
 from pai.operate.first_key import Given, ensure_key
-from pai.operate.gateway import logging_role
-from pai.operate.package import ARCHITECTURE, PackageError, check, package
+from pai.operate.gateway import keep_execution_logs, logging_role
+from pai.operate.models import pinned_models
+from pai.operate.package import ARCHITECTURE, OLDEST, PackageError, check, package
 from pai.operate.parameters import Parameters, load_parameters
-from pai.operate.pin import MODEL, Pins, environments, pin, price_line, write
+from pai.operate.pin import MODEL, environments, write
 from pai.operate.stack import Stack
 from pai.operate.steps import remark, step
 from pai.operate.storage import DeploymentBucket
@@ -28,6 +28,7 @@ from pai.stage import explained, stage_config
 
 ARCHIVE = "deployment.zip"
 OFF = "OFF"
+BUDGET = "AWS::Budgets::Budget"
 TEMPLATES = ("sam.json", "template.json")
 """What `make package` may have made beside the archive."""
 
@@ -62,22 +63,27 @@ def deploy(wish: Wish) -> Deployed:
     bucket = _bucket(account, parameters)
     stack = Stack(stack_name(wish.stage))
     _refuse_other_way(wish, stack)
+    if not wish.base_only and by_chalice.is_filled(wish.project, wish.stage):
+        by_chalice.clear(wish.project, wish.stage)
     template = load_template(wish.project / "infrastructure" / "resources.yaml")
     if not wish.base_only:
         template = _packaged(wish, bucket)
+    leave_out_what_is_not_there(template)
     _stack(wish, stack, template, parameters, bucket)
     outputs = stack.outputs()
     if "Cluster" in outputs:
-        _migrate(outputs)
+        _migrate(wish.stage, outputs)
     given = _key(wish.stage, outputs, parameters.api_key)
+    if wish.base_only:
+        _for_chalice(wish, outputs)
     address = endpoint(wish.stage, outputs, wish.project)
-    _look_at_logging()
+    _look_at_logging(wish)
     return Deployed(address, given.token, bool(parameters.api_key))
 
 
 def _refuse_other_way(wish: Wish, stack: Stack) -> None:
     """A stage is deployed whole, or its base here and its functions by Chalice: going over takes the other's away first."""
-    if is_deployed(wish.project, wish.stage) and not wish.base_only:
+    if by_chalice.is_deployed(wish.project, wish.stage) and not wish.base_only:
         raise OperateError(
             f"`chalice deploy` has made this stage's functions. Bring the rest up to date with --base-only; or, to deploy the "
             f"stage whole from now on, `chalice delete --stage {wish.stage}` first. Conversations and documents stay."
@@ -85,6 +91,28 @@ def _refuse_other_way(wish: Wish, stack: Stack) -> None:
     whole = any(resource.type == "AWS::ApiGateway::RestApi" for resource in stack.resources())
     if whole and wish.base_only:
         raise OperateError("This stage is deployed whole: --base-only would take its API away. Deploy it without.")
+
+
+def _for_chalice(wish: Wish, outputs: Mapping[str, str]) -> None:
+    """Have `chalice deploy` use the base, and give what it has made what it can't say itself."""
+    with step("chalice deploy") as say:
+        changed = by_chalice.fill(wish.project, wish.stage, outputs)
+        finished = by_chalice.finish(wish.project, wish.stage, outputs)
+        say("its functions and API are finished" if finished else ".chalice/ has what it needs")
+    if changed and finished:
+        remark(f"What the functions are told has changed: `chalice deploy --stage {wish.stage}`, then this again.")
+    if not finished and environment(wish.stage):
+        record = chalice_record(wish.stage, wish.project)
+        remark(
+            f"There are functions of this stage, but {record} does not know them: "
+            "bring that file back from where they were made."
+        )
+    if sys.version_info < OLDEST:
+        newer = ".".join(map(str, OLDEST))
+        remark(
+            f"`chalice deploy` has Lambda run this Python's version, and that should be {newer} or newer: "
+            "make clean run PYTHON=/path/to/it."
+        )
 
 
 def has_library(stage: str) -> bool:
@@ -99,9 +127,18 @@ def _bucket(account: Account, parameters: Parameters) -> DeploymentBucket:
     return bucket
 
 
+def leave_out_what_is_not_there(template: dict[str, Any]) -> None:
+    """Take the budget out of the template where CloudFormation has none: it would refuse the whole."""
+    budgets = [name for name, entry in template["Resources"].items() if entry["Type"] == BUDGET]
+    if budgets and not knows_type(BUDGET):
+        for name in budgets:
+            del template["Resources"][name]
+        remark("AWS Budgets can't be made by CloudFormation in this region: nobody is told of money spent, but by `pai cost`.")
+
+
 def _packaged(wish: Wish, bucket: DeploymentBucket) -> dict[str, Any]:
     """Package, upload the archive, and return the template that names it and the models."""
-    pins = _models(wish)
+    pins = pinned_models(wish.stage, wish.model)
     with step("package") as say:
         archive, made = _package(wish)
         template = load_template(made)
@@ -132,31 +169,6 @@ def _package(wish: Wish) -> tuple[Path, Path]:
     return folder / ARCHIVE, template
 
 
-def _models(wish: Wish) -> Pins:
-    """Resolve the families that the stage names, but for those that it has pinned already."""
-    configured = stage_config(wish.stage).environment_variables
-    prices = prices_of(Settings(prices=configured.get("PAI_PRICES", "")))
-    with step("models") as say, explained():
-        directory = Directory(control_client)
-        before = environment(wish.stage)
-        pins = pin(configured, before, lambda name: directory.resolve(name).id, model=wish.model)
-        say(", ".join(dict.fromkeys(pins.ids.values())))
-    _tell_prices(pins, before.get(MODEL, ""), configured.get(MODEL, ""), prices, wish.stage)
-    return pins
-
-
-def _tell_prices(pins: Pins, before: str, name: str, prices: Prices, stage: str) -> None:
-    now = pins.ids.get(name, name)
-    if before and before != now:
-        remark(f"The model changes from {price_line(prices, before)} to {price_line(prices, now)}.")
-    for family, newer in pins.newer.items():
-        kept = price_line(prices, pins.ids[family])
-        remark(
-            f"{family} now means {price_line(prices, newer)}; this stage keeps {kept}. "
-            f"`pai deploy --stage {stage} --model {name}` changes to the newest."
-        )
-
-
 def _stack(wish: Wish, stack: Stack, template: dict[str, Any], parameters: Parameters, bucket: DeploymentBucket) -> None:
     with step("stack") as say:
         values = _parameters(wish, stack, template, parameters)
@@ -179,9 +191,9 @@ def _parameters(wish: Wish, stack: Stack, template: dict[str, Any], parameters: 
 
 
 def _log_level(before: str) -> str:
-    """Return how much API Gateway is to log: nothing where it may not, what it did before, or every request."""
+    """Return how much API Gateway is to log beside requests: nothing where it may not, what it did before, or errors."""
     try:
-        return (before if before != OFF else "INFO") if logging_role() else OFF
+        return (before if before != OFF else "ERROR") if logging_role() else OFF
     except OperateError:  # whoever deploys need not be allowed to look
         return before
 
@@ -190,20 +202,14 @@ def _visible(values: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, s
     return {name: value for name, value in values.items() if not known.get(name, {}).get("NoEcho")}
 
 
-def _migrate(outputs: Mapping[str, str]) -> None:
+def _migrate(stage: str, outputs: Mapping[str, str]) -> None:
     """Bring the index's schema up to date, which also sees that the database can be reached."""
     from chalicelib.retriever.pgvector.data_api import build
     from chalicelib.retriever.pgvector.schema import migrate
     from chalicelib.wiring import Parts
 
-    settings = Settings(
-        retriever="pgvector",
-        embedder="bedrock",
-        database="data_api",
-        database_cluster=outputs["Cluster"],
-        database_secret=outputs["ClusterSecret"],
-        database_name=outputs.get("Database", Settings.database_name),
-    )
+    variables = by_chalice.documents_variables(outputs)
+    settings = read_settings({**stage_config(stage).environment_variables, **variables})
     with step("database schema") as say, refusals("bring the database's schema up to date"):
         migrate(build(settings), Parts(settings).embedder.space)
         say("up to date")
@@ -217,10 +223,9 @@ def _key(stage: str, outputs: Mapping[str, str], own: str) -> Given:
     return given
 
 
-def _look_at_logging() -> None:
-    try:
-        missing = not logging_role()
-    except OperateError:  # whoever deploys need not be allowed to look
-        return
-    if missing:
-        remark(f"{NO_LOGGING_ROLE.name}: {NO_LOGGING_ROLE.what_to_do}")
+def _look_at_logging(wish: Wish) -> None:
+    """Say whether API Gateway may log, and look after what it does. Whoever deploys need not be allowed to."""
+    with suppress(OperateError):
+        if not logging_role():
+            remark(f"{NO_LOGGING_ROLE.name}: {NO_LOGGING_ROLE.what_to_do}")
+        keep_execution_logs(wish.stage, wish.project)

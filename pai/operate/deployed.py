@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from chalicelib.platform.aws.clients import client
-from pai.operate.account import is_missing, refusals, stack_name
+from pai.operate.account import code_of, is_missing, refusals, stack_name
 from pai.operate.stack import Stack
 
 FUNCTIONS = ("", "-authorizer", "-worker", "-documents", "-documents_dead")
@@ -43,8 +44,20 @@ def functions(stage: str) -> list[Function]:
 
 def environment(stage: str) -> Mapping[str, str]:
     """Return the variables of the API's function; none when it is not there."""
-    found = _function(client("lambda"), stack_name(stage))
+    with refusals(f"look at the function {stack_name(stage)}"):
+        found = _function(client("lambda"), stack_name(stage))
     return found.environment if found else {}
+
+
+def knows_type(kind: str) -> bool:
+    """Tell whether CloudFormation can make a type of resource in this region; yes, where it does not say."""
+    try:
+        client("cloudformation").describe_type(Type="RESOURCE", TypeName=kind)
+    except ClientError as error:
+        return code_of(error) != "TypeNotFoundException"
+    except (BotoCoreError, ResponseParserError):
+        return True
+    return True
 
 
 def endpoint(stage: str, outputs: Mapping[str, str], project: Path) -> str:

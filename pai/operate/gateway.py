@@ -16,7 +16,8 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.platform.aws.clients import client
-from pai.operate.account import code_of, find_account, refusals, tag_list
+from pai.operate import adopt_region
+from pai.operate.account import code_of, find_account, refusals, tag_list, tags
 from pai.operate.deployed import endpoint, stack_of
 from pai.stage import project_folder
 
@@ -26,6 +27,9 @@ TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "apigateway.amazonaws.com"}, "Action": "sts:AssumeRole"}],
 }
+EXECUTION_LOGS = "API-Gateway-Execution-Logs_"
+RETENTION_DAYS = 30
+"""As resources.yaml has it of the other log groups."""
 _ADDRESS = re.compile(r"https?://([a-z0-9]+)\.execute-api\.[^/]+/([\w-]+)")
 _TRIES = 10
 """IAM takes some seconds until everybody knows a new role."""
@@ -69,6 +73,22 @@ def deployed_api(stage: str, project: Path) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
+def execution_logs(stage: str, project: Path) -> str:
+    """Return the name of the log group that API Gateway makes for a deployed stage by itself; empty where there is none."""
+    found = deployed_api(stage, project)
+    return f"{EXECUTION_LOGS}{found[0]}/{found[1]}" if found else ""
+
+
+def keep_execution_logs(stage: str, project: Path) -> None:
+    """Have those logs end as all others do, and be known as the stage's. API Gateway makes the group when it first logs."""
+    logs, name = client("logs"), execution_logs(stage, project)
+    with refusals("look after API Gateway's execution logs"):
+        for group in logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"] if name else ():
+            if group["logGroupName"] == name:
+                logs.put_retention_policy(logGroupName=name, retentionInDays=RETENTION_DAYS)
+                logs.tag_log_group(logGroupName=name, tags=tags(stage))
+
+
 def flush_decisions(stage: str, project: Path) -> bool:
     """Have the authorizer decide anew about every key, at once; False where nothing is deployed, or it can't be asked."""
     try:
@@ -94,6 +114,7 @@ def _role(iam: Any) -> str:
 
 
 def main() -> None:
+    adopt_region()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", nargs="?", choices=("dev", "prod"))
     parser.add_argument("--level", choices=("INFO", "ERROR", "OFF"), default="INFO")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pai.operate import deployed
+from pai.operate import by_chalice, deployed
 from pai.operate.gateway import logging_role
 from pai.operate.pin import MODEL
 from pai.operate.stack import NEVER_WHOLE, NOTHING, STUCK
@@ -31,6 +31,11 @@ def status(stage: str, project: Path) -> Iterator[Line]:
     address = deployed.endpoint(stage, stack.outputs(), project)
     yield Line("endpoint", address or "none", bool(address), f"pai deploy --stage {stage}")
     functions = deployed.functions(stage)
+    if by_chalice.is_deployed(project, stage):
+        finished = by_chalice.is_finished(functions)
+        yield Line(
+            "chalice deploy", "finished" if finished else "not finished", finished, f"pai deploy --stage {stage} --base-only"
+        )
     for one in functions:
         what = f"{one.state}, {one.memory_mb} MB, {one.timeout_s} s, changed {one.modified[:16]}"
         yield Line(f"function {one.name}", what, one.state in {"Active", "Inactive"}, f"pai logs --stage {stage}")

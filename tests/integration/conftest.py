@@ -1,6 +1,7 @@
 """PAI's API as its users meet it: over HTTP, on parts in memory, on one machine's parts and on AWS's."""
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from chalicelib.llm import LLM
 from chalicelib.wiring import Parts
 from pai.local.gateway import Gateway
 from pai.local.server import HttpServer
+from pai.operate import by_chalice
+from tests.conftest import ROOT
 from tests.contract.aws_standin import lambda_jobs, serving
 from tests.standins.scripted import ScriptedLLM
 
@@ -127,3 +130,28 @@ def me(api: Api) -> Iterator[httpx.Client]:
     """A client with a key of the owner `me`."""
     with api.client("me") as client:
         yield client
+
+
+# ---- Deploying ----
+
+
+@pytest.fixture(scope="session")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, which fetches no wheels."""
+    folder = tmp_path_factory.mktemp("clone") / "pai"
+    for name in ("chalicelib", "infrastructure", "pai"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy2(ROOT / "app.py", folder)
+    (folder / "requirements.txt").write_text("")
+    return folder
+
+
+@pytest.fixture
+def clone(copied: Path) -> Path:
+    """A clone of the project in which nobody has deployed anything."""
+    shutil.rmtree(copied / ".chalice", ignore_errors=True)
+    ignored = shutil.ignore_patterns("deployments", "dev", "prod")
+    shutil.copytree(ROOT / ".chalice", copied / ".chalice", ignore=ignored)
+    for stage in ("dev", "prod"):
+        by_chalice.clear(copied, stage)
+    return copied

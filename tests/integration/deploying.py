@@ -1,10 +1,8 @@
-"""An account of one's own to deploy the whole product to: moto with what it lacks (tests/standins/moto_patches.py)."""
+"""An account of one's own to deploy the whole product to: moto with what it lacks (tests/standins/aws_account.py)."""
 
 import io
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from chalicelib import keyring
 from chalicelib.clock import iso
 from chalicelib.wiring import here
 from pai.local.postgres.server import Server
-from tests.conftest import EMPTIED, ROOT, _announced_url
+from tests.conftest import EMPTIED
 from tests.contract.aws_standin import serving
 from tests.standins.bedrock import BedrockStandIn
 from tests.standins.data_api import DataApiStandIn
@@ -27,20 +25,6 @@ from tests.standins.lambda_functions import Invoked, forget, running
 from tests.standins.templates import sam_template
 
 Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def patched_moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    log = tmp_path_factory.mktemp("moto") / "log"
-    program = "from tests.standins.moto_patches import serve; serve()"
-    command = [sys.executable, "-W", "ignore", "-c", program, "-H", "127.0.0.1", "-p", "0"]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        yield _announced_url(process, log)
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
 
 
 @pytest.fixture
@@ -63,15 +47,15 @@ class Account:
 
 
 @pytest.fixture
-def account(patched_moto: str, data_api: DataApiStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+def account(moto_url: str, data_api: DataApiStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     """An empty account, with Bedrock, the Data API over a real database, and a Lambda that keeps what is invoked."""
-    httpx.post(f"{patched_moto}/moto-api/reset").raise_for_status()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", patched_moto)
+    httpx.post(f"{moto_url}/moto-api/reset").raise_for_status()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
     invoked = Invoked()
     with BedrockStandIn() as bedrock, serving(invoked) as jobs:
         for service in ("BEDROCK", "BEDROCK_RUNTIME"):
             monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", bedrock.url)
-        yield Account(patched_moto, bedrock, data_api, invoked, jobs)
+        yield Account(moto_url, bedrock, data_api, invoked, jobs)
     forget()
 
 

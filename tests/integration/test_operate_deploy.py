@@ -11,21 +11,21 @@ import pytest
 from chalicelib import keyring
 from chalicelib.platform.aws.keys import SecretKeys
 from chalicelib.records import ApiKey
+from tests.integration.deploying import postgres  # noqa: F401 - fixture
 from tests.integration.operating import (  # noqa: F401 - fixtures
-    ADDRESS,
     HAIKU,
     SONNET,
     Pai,
     account,
-    account_url,
+    address,
     bedrock,
+    execution_logs,
     package,
     pai,
-    write_package,
 )
-from tests.standins.bedrock import BedrockStandIn
+from tests.standins.bedrock import BedrockStandIn, Behaviour
 from tests.standins.bedrock_models import MODELS, PROFILES, listed_model, listed_profile
-from tests.standins.data_api import CLUSTER, SECRET, DataApiStandIn
+from tests.standins.data_api import DataApiStandIn
 from tests.standins.intervening import Answer, Intervening
 
 OWN = "an-own-key-of-forty-four-characters-1234567="
@@ -42,8 +42,8 @@ def ring() -> list[ApiKey]:
     return list(SecretKeys(boto3.client("secretsmanager"), "pai/dev/keys", "").load().keys)
 
 
-def variables() -> dict[str, str]:
-    found = boto3.client("lambda").get_function_configuration(FunctionName="pai-dev")
+def variables(function: str = "pai-dev") -> dict[str, str]:
+    found = boto3.client("lambda").get_function_configuration(FunctionName=function)
     return dict(found["Environment"]["Variables"])
 
 
@@ -51,26 +51,20 @@ def test_an_empty_account_becomes_a_deployment_that_says_how_to_ask_it(pai: Pai,
     done = pai("deploy", "--stage", "dev", "--package", str(package))
 
     assert done.returncode == 0, done.stderr
-    key, address, curl = done.stdout.splitlines()
-    assert address == f"API_ENDPOINT={ADDRESS}"
-    assert curl.startswith(f'curl -X POST {ADDRESS}/chat -H "Authorization: Bearer $API_KEY"')
+    key, endpoint, curl = done.stdout.splitlines()
+    assert endpoint == f"API_ENDPOINT={address()}"
+    assert curl.startswith(f'curl -X POST {address()}/chat -H "Authorization: Bearer $API_KEY"')
     assert [one.sha256 for one in ring()] == [keyring.digest(key.removeprefix("API_KEY="))]
-    for step in ("account", "deployment bucket", "models", "package", "upload", "stack", "API key"):
-        assert f"✔ {step}: " in done.stderr
 
+    told = [line for line in done.stderr.splitlines() if line[0] == "✔"]
+    steps = ("account", "deployment bucket", "models", "model access", "package", "upload", "stack", "API key")
+    assert [line[2:].partition(":")[0] for line in told] == list(steps)
+    assert all(line.endswith(" s)") for line in told)
 
-def test_each_step_is_told_with_its_time(pai: Pai, package: Path) -> None:  # noqa: F811
-    lines = [line for line in pai("deploy", "--stage", "dev", "--package", str(package)).stderr.splitlines() if line[0] == "✔"]
-    assert len(lines) == 7
-    assert all(line.endswith(" s)") for line in lines)
-
-
-def test_models_are_pinned_wherever_a_function_names_them(pai: Pai, package: Path) -> None:  # noqa: F811
-    deployed(pai, package)
-
-    assert variables()["PAI_MODEL"] == SONNET
-    assert variables()["PAI_MODELS"] == HAIKU
-    assert variables()["PAI_BUDGET"] == f"day-dollars=2, model={HAIKU}"
+    for function in ("pai-dev", "pai-dev-worker"):
+        assert variables(function)["PAI_MODEL"] == SONNET
+        assert variables(function)["PAI_MODELS"] == HAIKU
+        assert f"model={HAIKU}" in variables(function)["PAI_BUDGET"]
 
 
 def test_deploying_again_changes_nothing_and_shows_no_key(pai: Pai, package: Path) -> None:  # noqa: F811
@@ -126,6 +120,43 @@ def test_a_newer_model_is_told_with_its_price_and_taken_only_by_command(
     assert f"The model changes from {SONNET} ($3.3" in changed
 
 
+def test_a_model_that_may_not_be_used_yet_is_told_and_the_rest_goes_on(
+    pai: Pai,  # noqa: F811
+    package: Path,  # noqa: F811
+    bedrock: BedrockStandIn,  # noqa: F811
+) -> None:
+    bedrock.script(Behaviour("haiku", error="AccessDeniedException", message="aws-marketplace:Subscribe"))
+    said = deployed(pai, package)
+
+    assert "✔ model access: 1 of 2 answer" in said
+    assert f"{HAIKU} does not answer you yet" in said
+    assert "pai doctor --stage dev" in said
+    assert {asked["modelId"] for asked in bedrock.asked("ConverseStream")} == {SONNET, HAIKU}
+
+
+def test_a_region_without_budgets_gets_all_the_rest(pai: Pai, package: Path, account: str) -> None:  # noqa: F811
+    unknown = "<Error><Type>Sender</Type><Code>TypeNotFoundException</Code><Message>There is none.</Message></Error>"
+    refusal = Answer(("Action=DescribeType",), f"<ErrorResponse>{unknown}</ErrorResponse>", status=404)
+    with Intervening(account, refusal) as between:
+        said = deployed(pai, package, AWS_ENDPOINT_URL_CLOUDFORMATION=between.url)
+
+    assert "Budgets can't be made" in said
+    assert "MonthlyBudget" not in deployed_resources()
+    deployed(pai, package)
+    assert "MonthlyBudget" in deployed_resources()
+
+
+def deployed_resources() -> dict[str, Any]:
+    """Return the resources of the template that was last deployed."""
+    body = boto3.client("cloudformation").get_template(StackName="pai-dev")["TemplateBody"]
+    return dict((json.loads(body) if isinstance(body, str) else body)["Resources"])
+
+
+def test_the_region_is_the_one_that_aws_s_own_terminal_takes(pai: Pai, account: str) -> None:  # noqa: F811
+    said = pai("deploy", "--stage", "dev", "--base-only", AWS_REGION="eu-west-1").stderr
+    assert "✔ account: 123456789012 in eu-west-1" in said
+
+
 def test_a_chosen_model_stays_chosen(pai: Pai, package: Path) -> None:  # noqa: F811
     deployed(pai, package, "--model", "nova-lite")
     deployed(pai, package)
@@ -162,44 +193,12 @@ def test_somebody_elses_bucket_is_said_in_the_words_people_look_for(pai: Pai, ac
     assert "infrastructure/parameters/" in done.stderr
 
 
-def test_the_base_alone_says_what_comes_next(pai: Pai, account: str) -> None:  # noqa: F811
-    done = pai("deploy", "--stage", "dev", "--base-only")
+def test_documents_bring_the_schema_and_stay_on(pai: Pai, package: Path, data_api: DataApiStandIn) -> None:  # noqa: F811
+    assert "database schema: up to date" in deployed(pai, package, "--rag")
+    assert variables()["PAI_RETRIEVER"] == "pgvector"
+    assert "database schema: up to date" in deployed(pai, package)
 
-    assert done.returncode == 0, done.stderr
-    assert "chalice deploy --stage dev" in done.stderr
-    assert "API_ENDPOINT" not in done.stdout
-    assert boto3.client("dynamodb").describe_table(TableName="PAI-Conversations-dev")
-
-
-def test_what_chalice_deployed_over_the_base_is_found(pai: Pai, account: str, tmp_path: Path) -> None:  # noqa: F811
-    from pai.operate.deployed import endpoint
-
-    folder = tmp_path / ".chalice" / "deployed"
-    folder.mkdir(parents=True)
-    made = {"resources": [{"name": "rest_api", "rest_api_id": "abc123", "rest_api_url": f"{ADDRESS}/"}]}
-    (folder / "dev.json").write_text(json.dumps(made))
-
-    assert endpoint("dev", {}, tmp_path) == ADDRESS
-    assert endpoint("prod", {}, tmp_path) == ""
-
-
-def test_documents_bring_the_schema_and_stay_on(
-    pai: Pai,  # noqa: F811
-    tmp_path: Path,
-    data_api: DataApiStandIn,
-    account: str,  # noqa: F811
-) -> None:
-    def when_rag(value: str) -> dict[str, str]:
-        return {"Condition": "Rag", "Value": value}
-
-    outputs = {"Cluster": when_rag(CLUSTER), "ClusterSecret": when_rag(SECRET), "Database": when_rag("test")}
-    folder = write_package(tmp_path / "with-database", "dev", **outputs)
-
-    said = deployed(pai, folder, "--rag")
-    assert "database schema: up to date" in said
-    assert "database schema: up to date" in deployed(pai, folder)
-
-    off = pai("deploy", "--stage", "dev", "--package", str(folder), "--no-rag")
+    off = pai("deploy", "--stage", "dev", "--package", str(package), "--no-rag")
     assert off.returncode == 2
     assert "nobody to ask" in off.stderr
 
@@ -212,26 +211,24 @@ def test_the_missing_logging_role_is_told_and_set_by_the_script_s_program(pai: P
 
     assert gateway.set_logging_role() == arn
     assert boto3.client("apigateway").get_account()["cloudwatchRoleArn"] == arn
+    boto3.client("logs").create_log_group(logGroupName=execution_logs())  # as API Gateway does when it first logs
     assert "CloudWatch Logs role" not in deployed(pai, package)
+    [group] = boto3.client("logs").describe_log_groups(logGroupNamePrefix=execution_logs())["logGroups"]
+    assert group["retentionInDays"] == 30
 
 
 def test_the_log_level_is_set_on_the_stage(account: str) -> None:  # noqa: F811
     from pai.operate import gateway
 
-    api = boto3.client("apigateway")
-    api_id = _deployed_api(api)
-    gateway.set_log_level(api_id, "api", "INFO")
-
-    assert api.get_stage(restApiId=api_id, stageName="api")["methodSettings"]["*/*"]["loggingLevel"] == "INFO"
-
-
-def _deployed_api(api: Any) -> str:
-    api_id: str = api.create_rest_api(name="pai")["id"]
+    api = boto3.client("apigateway")  # moto's CloudFormation makes an API no stage
+    api_id = api.create_rest_api(name="pai")["id"]
     root = api.get_resources(restApiId=api_id)["items"][0]["id"]
     api.put_method(restApiId=api_id, resourceId=root, httpMethod="GET", authorizationType="NONE")
     api.put_integration(restApiId=api_id, resourceId=root, httpMethod="GET", type="MOCK")
     api.create_deployment(restApiId=api_id, stageName="api")
-    return api_id
+    gateway.set_log_level(api_id, "api", "INFO")
+
+    assert api.get_stage(restApiId=api_id, stageName="api")["methodSettings"]["*/*"]["loggingLevel"] == "INFO"
 
 
 @pytest.mark.parametrize(

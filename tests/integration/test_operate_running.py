@@ -13,12 +13,13 @@ from chalicelib.records import Usage
 from chalicelib.settings import Settings
 from chalicelib.store import dynamodb
 from tests.integration.operating import (  # noqa: F401 - fixtures
-    ADDRESS,
     SONNET,
     Pai,
     account,
-    account_url,
+    address,
+    api_of,
     bedrock,
+    execution_logs,
     package,
     pai,
     write_package,
@@ -41,9 +42,9 @@ def test_status_tells_of_everything_that_runs(pai: Pai, dev: str) -> None:  # no
     assert seen.returncode == 0
     assert "CloudWatch Logs role ARN must be set" in lines["API logs"]["said"]
     assert lines["stack"]["said"] == "CREATE_COMPLETE"
-    assert lines["endpoint"]["said"] == ADDRESS
+    assert lines["endpoint"]["said"] == address()
     assert lines["model"]["said"] == SONNET
-    assert lines["function pai-dev-worker"]["said"].startswith("Active, 1024 MB, 29 s")
+    assert lines["function pai-dev-worker"]["said"].startswith("Active, 512 MB, 360 s")
     assert lines["queue PAI-documents-dev"]["said"] == "0 messages"
     assert lines["documents"]["said"] == "off"
 
@@ -77,8 +78,17 @@ def test_status_of_what_is_not_deployed_says_how_to_deploy_it(pai: Pai) -> None:
     assert "pai deploy --stage prod" in seen.stdout
 
 
+def test_doctor_uses_each_part_of_what_is_deployed(pai: Pai, dev: str) -> None:  # noqa: F811
+    seen = pai("doctor", "--stage", "dev", "--json")
+    findings = {finding["name"]: finding for finding in json.loads(seen.stdout)}
+
+    assert seen.returncode == 0, seen.stdout
+    assert SONNET in findings["model access"]["detail"]
+    assert {"store", "cipher"} <= findings.keys()
+
+
 def test_open_gives_a_program_the_address_alone(pai: Pai, dev: str) -> None:  # noqa: F811
-    assert pai("open", "--stage", "dev").stdout == f"{ADDRESS}\n"
+    assert pai("open", "--stage", "dev").stdout == f"{address()}\n"
     missing = pai("open", "--stage", "prod")
     assert (missing.returncode, missing.stdout) == (1, "")
 
@@ -102,18 +112,17 @@ def test_logs_come_from_all_groups_in_the_order_of_time(pai: Pai, dev: str) -> N
     assert [line.split()[1] for line in lines] == ["pai-authorizer-dev", "pai-chatbot-dev", "pai-dev"]
 
 
-@pytest.mark.parametrize(
-    ("line", "name"),
-    [
-        ("2026-11-27T10:00:00Z 1234 Task timed out after 29.03 seconds", "Lambda timeout errors"),
-        ('{"message": "failed", "Code": "ModelThrottled"}', "Rate limit exceeded"),
-        ("ProvisionedThroughputExceededException: Throughput exceeds the current capacity", "DynamoDB throttling"),
-        ('{"status": 401, "Code": "Unauthorized"}', "Unauthorized"),
-    ],
-)
-def test_a_line_of_a_known_trouble_is_followed_by_what_to_do(pai: Pai, dev: str, line: str, name: str) -> None:  # noqa: F811
-    write_log("/aws/lambda/pai-chatbot-dev", line, line)
-    assert re.findall(r"→ ([^:]+):", pai("logs", "--stage", "dev").stderr) == [name]
+def test_a_line_of_a_known_trouble_is_followed_by_what_to_do(pai: Pai, dev: str) -> None:  # noqa: F811
+    troubles = {
+        "2026-11-27T10:00:00Z 1234 Task timed out after 29.03 seconds": "Lambda timeout errors",
+        '{"message": "failed", "Code": "ModelThrottled"}': "Rate limit exceeded",
+        "ProvisionedThroughputExceededException: Throughput exceeds the current capacity": "DynamoDB throttling",
+        '{"status": 401, "Code": "Unauthorized"}': "Unauthorized",
+    }
+    for ago_s, line in zip(range(50, 10, -10), troubles, strict=True):
+        write_log("/aws/lambda/pai-chatbot-dev", line, line, ago_s=ago_s)
+
+    assert re.findall(r"→ ([^:]+):", pai("logs", "--stage", "dev").stderr) == list(troubles.values())
 
 
 def test_following_shows_each_line_once_and_goes_on(account: str) -> None:  # noqa: F811
@@ -134,7 +143,7 @@ def test_logs_of_what_is_not_deployed_and_a_span_that_is_none(pai: Pai) -> None:
 
 
 def test_disabling_a_key_has_the_gateway_forget_what_it_decided(pai: Pai, dev: str, account: str) -> None:  # noqa: F811
-    flush = Answer(("DELETE /restapis/abc123/stages/api/cache/authorizers",), status=202)
+    flush = Answer((f"DELETE /restapis/{api_of()}/stages/api/cache/authorizers",), status=202)
     with Intervening(account, flush) as between:
         said = pai("keys", "disable", "first", "--stage", "dev", AWS_ENDPOINT_URL_API_GATEWAY=between.url)
 
@@ -188,9 +197,13 @@ def put_versions(bucket: str) -> None:
     s3.delete_object(Bucket=bucket, Key="documents/me/1")
 
 
-def test_destroying_leaves_nothing_but_the_key_and_its_date(pai: Pai, dev: str) -> None:  # noqa: F811
+def test_destroying_leaves_nothing_but_the_key_and_its_date_and_twice_is_fine(pai: Pai, dev: str) -> None:  # noqa: F811
     put_versions("pai-dev-documents-123456789012")
-    boto3.client("logs").create_log_group(logGroupName="/aws/lambda/pai-dev-worker")
+    for name in ("/aws/lambda/pai-dev-worker", execution_logs()):
+        boto3.client("logs").create_log_group(logGroupName=name)
+    unasked = pai("destroy", "--stage", "dev")
+    assert (unasked.returncode, "--yes" in unasked.stderr) == (2, True)
+    assert boto3.client("dynamodb").list_tables()["TableNames"] == ["PAI-Conversations-dev"]
 
     gone = pai("destroy", "--stage", "dev", "--yes")
 
@@ -203,13 +216,8 @@ def test_destroying_leaves_nothing_but_the_key_and_its_date(pai: Pai, dev: str) 
     assert not boto3.client("logs").describe_log_groups()["logGroups"]
     assert not boto3.client("lambda").list_functions()["Functions"]
     assert not boto3.client("sqs").list_queues().get("QueueUrls")
-
-
-def test_destroying_twice_is_fine(pai: Pai, dev: str) -> None:  # noqa: F811
-    first = pai("destroy", "--stage", "dev", "--yes")
     again = pai("destroy", "--stage", "dev", "--yes")
-
-    assert (again.returncode, again.stdout) == (0, first.stdout)
+    assert (again.returncode, again.stdout) == (0, gone.stdout)
 
 
 def test_a_destruction_killed_after_the_stack_is_ended_by_the_next(pai: Pai, dev: str) -> None:  # noqa: F811
@@ -242,11 +250,3 @@ def test_what_stays_is_listed_and_fails_the_command(pai: Pai, dev: str) -> None:
 
     assert gone.returncode == 1
     assert "topic arn:aws:sns:us-east-1:123456789012:pai-dev-mine" in gone.stdout
-
-
-def test_nothing_is_destroyed_unasked(pai: Pai, dev: str) -> None:  # noqa: F811
-    asked = pai("destroy", "--stage", "dev")
-
-    assert asked.returncode == 2
-    assert "--yes" in asked.stderr
-    assert boto3.client("dynamodb").list_tables()["TableNames"] == ["PAI-Conversations-dev"]

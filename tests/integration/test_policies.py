@@ -20,7 +20,7 @@ import app as product
 from chalicelib.platform import MOST_RECEIVES
 from infrastructure import wire
 from pai.operate.by_chalice import filled_policy, meanings
-from tests.integration.deploying import Account, account, deploy_stack, invoking, make_key, outputs, patched_moto, postgres
+from tests.integration.deploying import Account, account, deploy_stack, invoking, make_key, outputs, postgres
 from tests.integration.test_reading import pdf
 from tests.integration.test_wire import LEASE, news, send_news
 from tests.standins.bedrock import Behaviour
@@ -39,7 +39,7 @@ from tests.standins.lambda_functions import (
     running,
 )
 
-__all__ = ["account", "patched_moto", "postgres"]
+__all__ = ["account", "postgres"]
 API, AUTHORIZER, WORKER = "pai-dev", "pai-dev-authorizer", "pai-dev-worker"
 DOCUMENTS, DEAD = "pai-dev-documents", "pai-dev-documents_dead"
 GUARDRAIL = "abcdefghijkl:1"

@@ -7,12 +7,12 @@ import boto3
 import pytest
 
 import app as product
-from tests.integration.deploying import Account, account, deploy_stack, invoking, make_key, patched_moto, postgres
+from tests.integration.deploying import Account, account, deploy_stack, invoking, make_key, postgres
 from tests.standins.bedrock import Behaviour
 from tests.standins.event_source import EventSource
 from tests.standins.lambda_functions import ask, context, deployed_environment, forget, running
 
-__all__ = ["account", "patched_moto", "postgres"]
+__all__ = ["account", "postgres"]
 LEASE = "The tenant may keep one small dog with the written consent of the landlord."
 
 

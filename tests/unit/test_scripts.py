@@ -68,7 +68,7 @@ def test_a_stage_that_is_none_is_refused_with_the_usage(project: Path, script: s
 
 def test_a_fresh_clone_gets_its_environment_first(project: Path) -> None:
     (project / ".venv" / "bin" / "pai").unlink()
-    assert "make [.venv/run.stamp]" in run(project, "deploy.sh", "dev").stderr
+    assert "make [--silent] [.venv/run.stamp]" in run(project, "deploy.sh", "dev").stderr
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
