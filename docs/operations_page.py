@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT))
 
 from chalicelib.metering.prices import Price, prices_of  # noqa: E402 - the folder above must be on the path first
 from chalicelib.settings import Settings  # noqa: E402
-from pai.operate.cost import Line, Turn, floor, per_turns, total  # noqa: E402
+from pai.operate.cost import FOLLOWED, WAITED_FOR, Line, Turn, floor, per_turns, total  # noqa: E402
 from pai.operate.prices import aws_prices  # noqa: E402
 from pai.operate.template import holds, load_template  # noqa: E402
 from pai.operate.troubles import TROUBLES  # noqa: E402
@@ -21,6 +21,14 @@ ASKED_TOKENS, ANSWERED_TOKENS = 1500, 300
 """Of a turn, with some history before the question: an assumption."""
 FIRST_SONNET = Price(3, 15)
 """What Claude 3.5 Sonnet cost, the model of the table that is recomputed."""
+SERVICES = {
+    "KMS key": "KMS",
+    "its rotations": "KMS",
+    "key ring": "Secrets Manager",
+    "logs": "logs, alarms",
+    "alarms": "logs, alarms",
+}
+"""Which line of that table some of ours belong to. The others begin with its name."""
 
 
 def template() -> dict[str, Any]:
@@ -40,26 +48,40 @@ def cost_idle() -> str:
 
 
 def cost_brief() -> str:
-    """The table of the first plan, line by line with its own assumptions, beside what these cost."""
+    """The table of the first plan, line by line with its own assumptions, beside what these cost and what PAI takes."""
     lambda_time = Line("", 1e6 * 5 * 0.5, "lambda_gb_s")
     x86 = Line("", 1e6 * 5 * 0.5, "lambda_x86_gb_s")
     requests = Line("", 1e6, "lambda_request")
+    gateway = Line("", 1e6, "gateway_request").dollars
     reads_writes = total([Line("", 1e6, "dynamodb_write"), Line("", 1e6, "dynamodb_read")])
     model = (1e6 * FIRST_SONNET.input + 0.5e6 * FIRST_SONNET.output) / 1e6
     kms = total([Line("", 10_000, "kms_request"), Line("", 1, "kms_key")])
     secret = Line("", 1, "secret").dollars
     low, high = requests.dollars + lambda_time.dollars, requests.dollars + x86.dollars
-    rows = [
-        ("API Gateway", "1M requests", "$3.50", dollars(Line("", 1e6, "gateway_request").dollars), "right"),
-        ("Lambda", "1M requests, 512 MB, 5 s", "$2.08", f"{dollars(low)} to {dollars(high)}", _lambda_note(lambda_time, x86)),
-        ("DynamoDB", "1M reads, 1M writes", "$1.25", dollars(reads_writes), "since the prices were halved"),
-        ("Bedrock", "1M asked, 500K answered", "~$15", dollars(model), "$3 and $15 a million; and one token a request"),
-        ("KMS", "10K requests", "$0.03", dollars(kms), "the key itself was left out"),
-        ("Secrets Manager", "1 secret", "$0.40", dollars(secret), "right"),
-    ]
-    whole = 3.5 + low + reads_writes + model + kms + secret
-    rows.append(("**Total**", "", "**~$22.26**", f"**{dollars(whole)}**", "with arm64"))
-    return table(("service", "as planned", "said", "is", ""), rows)
+    whole = gateway + low + reads_writes + model + kms + secret
+    planned = {
+        "API Gateway": ("1M requests", "$3.50", dollars(gateway), "right"),
+        "Lambda": ("1M requests, 512 MB, 5 s", "$2.08", f"{dollars(low)} to {dollars(high)}", _lambda_note(lambda_time, x86)),
+        "DynamoDB": ("1M reads, 1M writes", "$1.25", dollars(reads_writes), "since the prices were halved"),
+        "Bedrock": ("1M asked, 500K answered", "~$15", dollars(model), "$3 and $15 a million; and one token a request"),
+        "KMS": ("10K requests", "$0.03", dollars(kms), "the key itself was left out"),
+        "Secrets Manager": ("1 secret", "$0.40", dollars(secret), "right"),
+        "logs, alarms": ("–", "–", "–", "left out"),
+        "**Total**": ("", "**~$22.26**", f"**{dollars(whole)}**", "with arm64"),
+    }
+    waited, followed = _by_service(WAITED_FOR), _by_service(FOLLOWED)
+    rows = [(service, *cells, dollars(waited[service]), dollars(followed[service])) for service, cells in planned.items()]
+    return table(("service", "as planned", "said", "is", "", "PAI, waited for", "PAI, followed"), rows)
+
+
+def _by_service(turn: Turn) -> dict[str, float]:
+    """Return what a month of a million turns costs, documents off, by the lines of the first plan."""
+    lines = [*per_turns(1e6, turn), *floor(template(), rag=False)]
+    sums = {"Bedrock": 1e6 * _model_dollars(), "**Total**": total(lines) + 1e6 * _model_dollars()}
+    for line in lines:
+        service = SERVICES.get(line.what) or line.what.partition(",")[0]
+        sums[service] = sums.get(service, 0) + line.dollars
+    return sums
 
 
 def _lambda_note(arm: Line, x86: Line) -> str:
@@ -67,20 +89,37 @@ def _lambda_note(arm: Line, x86: Line) -> str:
 
 
 def cost_turns() -> str:
-    """What 1k, 100k and 1M turns a month cost, with what each number assumes."""
-    turn, counts = Turn(), (1_000, 100_000, 1_000_000)
-    price = prices_of(Settings()).of(MODEL)
-    assert price is not None, MODEL
+    """What 1k, 100k and 1M turns a month cost, of each kind, with what each number assumes."""
+    return "\n\n".join(_turns_table(turn) for turn in (WAITED_FOR, FOLLOWED))
+
+
+def _turns_table(turn: Turn) -> str:
+    counts = (1_000, 100_000, 1_000_000)
     bills = [per_turns(count, turn) for count in counts]
     rows = [(lines[0].what, *(dollars(line.dollars) for line in lines), lines[0].why) for lines in zip(*bills, strict=True)]
-    one = (ASKED_TOKENS * price.input + ANSWERED_TOKENS * price.output) / 1e6
-    idle = total(floor(template(), rag=False))
-    tokens = f"{ASKED_TOKENS:,} asked at ${price.input:g}, {ANSWERED_TOKENS:,} answered at ${price.output:g} a million"
-    rows.append((f"model ({MODEL})", *(dollars(count * one) for count in counts), tokens))
+    one, idle = _model_dollars(), total(floor(template(), rag=False))
+    rows.append(("**AWS's share**", *(f"**{dollars(total(bill))}**" for bill in bills), ""))
+    rows.append((f"model ({MODEL})", *(dollars(count * one) for count in counts), _model_tokens()))
     rows.append(("idle, documents off", *(dollars(idle) for _ in counts), "above"))
     sums = [total(bill) + count * one + idle for bill, count in zip(bills, counts, strict=True)]
     rows.append(("**total**", *(f"**{dollars(amount)}**" for amount in sums), ""))
-    return table(("a month", *(f"{count:,} turns" for count in counts), "of which each"), rows)
+    return table((f"{turn.kind}, a month", *(f"{count:,} turns" for count in counts), "of which each"), rows)
+
+
+def _model_price() -> Price:
+    price = prices_of(Settings()).of(MODEL)
+    assert price is not None, MODEL
+    return price
+
+
+def _model_dollars() -> float:
+    """Return what the model asks for a turn."""
+    return (ASKED_TOKENS * _model_price().input + ANSWERED_TOKENS * _model_price().output) / 1e6
+
+
+def _model_tokens() -> str:
+    price = _model_price()
+    return f"{ASKED_TOKENS:,} asked at ${price.input:g}, {ANSWERED_TOKENS:,} answered at ${price.output:g} a million"
 
 
 def cost_prices() -> str:

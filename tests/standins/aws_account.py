@@ -6,8 +6,8 @@ key's policy and tags are what KMS takes. Then SAM's transformation; the types A
 (whose secret is that of the Data API's stand-in) with its AWS::RDS::DBInstance, and AWS::Lambda::EventInvokeConfig.
 
 An API's body is Swagger 2 without a description, where moto takes OpenAPI 3 alone, though it reads paths and methods of both
-alike. PutFunctionRecursionConfig is answered and forgotten. Of AWS's own IAM policies, all of which take a second to load,
-there is the one that PAI attaches.
+alike, and it outlives its stack. PutFunctionRecursionConfig is answered and forgotten. Of AWS's own IAM policies, all of which
+take a second to load, there is the one that PAI attaches.
 """
 
 import json
@@ -230,6 +230,10 @@ def create_api(cls: Any, resource_name: str, cloudformation_json: Any, account_i
     return backend.put_rest_api(api.id, cloudformation_json["Properties"]["Body"], False)
 
 
+def delete_api(self: RestAPI, account_id: str, region_name: str) -> None:
+    apigateway_backends[account_id][region_name].delete_rest_api(self.id)
+
+
 @cache
 def _aws_policies() -> dict[str, Any]:
     return dict(json.loads(aws_managed_policies_data))
@@ -247,6 +251,7 @@ def apply() -> None:
     APIGatewayBackend.put_rest_api = put_rest_api  # type: ignore[method-assign]
     APIGatewayBackend.import_rest_api = import_rest_api  # type: ignore[method-assign]
     RestAPI.create_from_cloudformation_json = classmethod(create_api)  # type: ignore[assignment, arg-type]
+    RestAPI.delete = delete_api  # type: ignore[attr-defined]
     CloudFormationBackend.execute_change_set = execute_change_set  # type: ignore[method-assign]
     KmsBackend.create_key = create_key  # type: ignore[method-assign]
     ResourceMap.delete = delete  # type: ignore[method-assign]

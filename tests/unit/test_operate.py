@@ -1,4 +1,4 @@
-"""Operating a stage, where it touches nothing: parameters, pins, templates, prices, what it costs, what troubles mean."""
+"""Operating a stage, where it touches nothing: parameters, pins, templates, what troubles mean."""
 
 import json
 import subprocess
@@ -8,15 +8,13 @@ from typing import Any
 import pytest
 
 from chalicelib.errors import ModelRejected
-from pai.operate.cost import Line, Month, Turn, floor, per_turns, total
 from pai.operate.parameters import Exposed, is_placeholder, load_parameters
 from pai.operate.pin import Pins, pin, write
-from pai.operate.prices import aws_price, aws_prices
 from pai.operate.template import dump_template, holds, load_template, place_code
 from pai.operate.troubles import TROUBLES, advice
 from pai.operate.watch import seconds_of
 from pai.stage import StageError
-from tests.conftest import RESOURCES, ROOT
+from tests.conftest import ROOT
 
 OWN = "an-own-key-of-forty-four-characters-1234567="
 CONFIGURED = {
@@ -219,62 +217,6 @@ def test_conditions_say_which_resources_there_are() -> None:
     assert set(holds(template, {"A": "yes"}).resources(template)) == {"IsA", "Either", "Always"}
 
 
-# ---- Costs ----
-
-
-def test_each_price_is_of_one_dated_file_with_its_source() -> None:
-    prices = aws_prices()
-    assert prices.as_of == "2026-11"
-    assert all(price.source.startswith("https://aws.amazon.com/") for price in prices.prices.values())
-    assert aws_price("lambda_gb_s").cost(2_500_000) == pytest.approx(33.33, abs=0.01)
-
-
-def test_an_idle_stage_is_paid_for_by_what_its_template_has() -> None:
-    template = load_template(RESOURCES)
-    off, on = ({line.what: line.dollars for line in floor(template, rag=rag, rotations=0)} for rag in (False, True))
-    assert off["KMS key"] == 1.0
-    assert off["key ring"] == 0.4
-    assert off["alarms"] == pytest.approx(0.1 * 8)
-    assert not {"database's password", "polling of queues", "its rotations"} & set(off)
-    assert on["database's password"] == 0.4
-    assert "database at rest" not in on
-
-
-def test_a_database_that_does_not_rest_shows_in_the_floor() -> None:
-    template = load_template(RESOURCES)
-    scaling = template["Resources"]["Cluster"]["Properties"]["ServerlessV2ScalingConfiguration"]
-    scaling["MinCapacity"] = 0.5
-    dollars = {line.what: line.dollars for line in floor(template, rag=True)}
-    assert dollars["database at rest"] == pytest.approx(43.8)
-
-
-@pytest.mark.parametrize(("years", "dollars"), [(0, 0), (1, 1), (2, 2), (9, 2)])
-def test_a_key_costs_more_for_its_first_two_rotations_and_no_further(years: int, dollars: float) -> None:
-    template = load_template(RESOURCES)
-    assert sum(line.dollars for line in floor(template, rag=False, rotations=years) if line.what == "its rotations") == dollars
-
-
-def test_a_formula_says_how_its_dollars_come_about() -> None:
-    assert Line("x", 2_500_000, "lambda_gb_s").formula == "2.5e+06 GB-s × $13.3334 / 1,000,000"
-    assert Line("x", 1, "kms_key").formula == "1 keys × $1"
-
-
-def test_a_month_is_paid_for_by_its_turns() -> None:
-    turn = Turn()
-    assert Month(1000, 1.0, (), 0.5).aws(turn) == pytest.approx(total(per_turns(1, turn)) * 1000)
-
-
-def test_a_turn_takes_the_units_that_were_measured() -> None:
-    measured = json.loads((ROOT / "benchmarks" / "results.json").read_text())["turn"]
-    assert Turn().write_units == measured["write_units"][-1]
-    assert Turn().read_units == measured["read_units"][-1]
-
-
-def test_the_functions_of_a_turn_have_the_memory_that_is_reckoned_with() -> None:
-    config = json.loads((ROOT / ".chalice" / "config.json").read_text())
-    assert config["lambda_memory_size"] == Turn().memory_gb * 1024
-
-
 # ---- What to do ----
 
 
@@ -290,6 +232,12 @@ def test_every_trouble_that_people_know_has_its_words_and_what_to_do() -> None:
     ]
     page = (ROOT / "docs" / "operations.md").read_text()
     assert all(f"“{trouble.name}”" in page and trouble.what_to_do in page for trouble in TROUBLES)
+
+
+def test_what_is_in_the_way_is_looked_at_and_nothing_is_to_be_destroyed_for_it() -> None:
+    for words in ("pai-dev already exists in stack", "Topic: null (HandlerErrorCode: AlreadyExists)"):
+        assert "Look whose it is" in advice(words)
+        assert "destroy" not in advice(words)
 
 
 def test_unknown_words_get_no_advice() -> None:

@@ -1,4 +1,4 @@
-"""The other way to deploy: `pai deploy --base-only`, then `chalice deploy`, as typed in a clone of this project."""
+"""A stage from an empty account to an empty account, both ways to deploy it, as typed in a clone of this project."""
 
 import json
 import os
@@ -15,6 +15,7 @@ import app as product
 from infrastructure import wire
 from pai.operate import by_chalice
 from tests.integration.deploying import Account, account, invoking, make_key, outputs, postgres
+from tests.integration.operating import write_package
 from tests.standins.bedrock import Behaviour
 from tests.standins.event_source import EventSource
 from tests.standins.lambda_functions import ask, context, deployed_environment, running
@@ -44,8 +45,32 @@ def succeeded(done: "subprocess.CompletedProcess[str]") -> str:
     return done.stdout + done.stderr
 
 
+def test_a_stage_goes_through_its_life_in_one_stack(run: Run, account: Account, tmp_path: Path) -> None:
+    package = str(write_package(tmp_path / "package", "dev"))
+    said = succeeded(run(PAI, "deploy", "--stage", "dev", "--rag", "--package", package))
+    assert f"API_ENDPOINT=https://{api_id()}.execute-api.us-east-1.amazonaws.com/api\n" in said
+
+    answer_something(account)
+    read_something(account)
+    first = shape()
+    assert "stack: no change" in succeeded(run(PAI, "deploy", "--stage", "dev", "--package", package))
+    assert shape() == first
+
+    see_that_all_is_gone(run(PAI, "destroy", "--stage", "dev", "--yes"))
+
+
+def see_that_all_is_gone(done: "subprocess.CompletedProcess[str]") -> None:
+    """Look that nothing is left but the key, and that the command says so."""
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr + done.stdout
+    assert done.stdout.startswith("key ")
+    here = boto3.client("lambda")
+    assert here.list_functions()["Functions"] == here.list_event_source_mappings()["EventSourceMappings"] == []
+    assert boto3.client("rds").describe_db_clusters()["DBClusters"] == []
+    assert boto3.client("apigateway").get_rest_apis()["items"] == []
+
+
 @pytest.mark.parametrize("stage", ["dev", "prod"])
-def test_without_a_base_stack_it_stops_before_anything_is_made_and_names_the_command(run: Run, stage: str) -> None:
+def test_without_a_base_stack_chalice_stops_before_anything_is_made_and_names_the_command(run: Run, stage: str) -> None:
     refused = run(CHALICE, "deploy", "--stage", stage)
 
     assert refused.returncode != 0
@@ -76,10 +101,7 @@ def test_a_stage_goes_through_its_life_by_chalice(run: Run, account: Account, cl
     whole = run(PAI, "deploy", "--stage", "dev")
     assert (whole.returncode, "`chalice delete --stage dev` first" in whole.stderr) == (1, True)
 
-    gone = run(PAI, "destroy", "--stage", "dev", "--yes")
-    assert (gone.returncode, gone.stdout.count("\n")) == (0, 1), gone.stderr + gone.stdout
-    assert gone.stdout.startswith("key ")
-    assert boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"] == []
+    see_that_all_is_gone(run(PAI, "destroy", "--stage", "dev", "--yes"))
     assert config(clone) == before
     assert "Run `pai deploy" in run(CHALICE, "deploy", "--stage", "dev").stderr
 
