@@ -166,7 +166,7 @@ class Meter:
         except BaseException:
             self._settle(who, outcome, model, Usage(), price)
             raise
-        self._settle(who, outcome, model, Usage(used.tokens), price)
+        self._settle(who, outcome, model, Usage(used.tokens), price, turns=0)
 
     def limits(self) -> Limits:
         """Return what may be spent: as the owner has set it, else the stage. Raises StoreUnavailable, Misconfigured."""

@@ -285,7 +285,7 @@ _SENTENCES = {
     "ResourceNotFoundException": "There is no table {table} in this account and region. Deploy this stage, or set PAI_TABLE.",
     "AccessDeniedException": (
         "AWS does not allow dynamodb:{operation} on the table {table}, or the use of its key. "
-        "Grant it in the policy of this function."
+        "Grant it to this function, or to whoever runs this."
     ),
     "ProvisionedThroughputExceededException": BUSY,
     "RequestLimitExceeded": BUSY,

@@ -585,14 +585,14 @@ def test_two_who_find_the_same_expired_reservation_take_it_off_once() -> None:
 # Embeddings
 
 
-def test_an_embedding_counts_under_its_own_model() -> None:
+def test_an_embedding_counts_under_its_own_model_and_is_no_answer() -> None:
     deployment = Deployment("day-dollars=1")
 
     with deployment.meter.embedding(ME, "amazon.titan-embed-text-v2:0", 1000):
         assert deployment.counts()["t"] == 1000
 
     assert [(line.model, line.usage, line.turns) for line in deployment.lines()] == [
-        ("amazon.titan-embed-text-v2:0", Usage(1000), 1)
+        ("amazon.titan-embed-text-v2:0", Usage(1000), 0)
     ]
 
 
