@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.support.account import dev_account
 from benchmarks.support.options import number, run
 from benchmarks.support.printing import Numbers
-from benchmarks.support.processes import ROOT
+from tests.standins.processes import ROOT
 
 ROUNDS = 21
 FIRST_CHATS = 5

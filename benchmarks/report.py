@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.support.markdown import tables
-from benchmarks.support.processes import ROOT
 from benchmarks.support.targets import Numbers, Results
 from chalicelib.clock import iso
+from tests.standins.processes import ROOT
 
 PROGRAMS = ("turn", "coldstart", "local", "stream", "tokens")
 ON_DATA: Mapping[str, tuple[str, ...]] = {"retrieval": ("--scale", "20000x1024"), "grounding": (), "isolation": ()}

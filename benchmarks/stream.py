@@ -30,7 +30,7 @@ from benchmarks.support.account import bedrock_server, create_stack, script, set
 from benchmarks.support.engine import DEFAULT_MODEL
 from benchmarks.support.options import MODEL, number, run
 from benchmarks.support.printing import Numbers
-from benchmarks.support.processes import environment, server
+from benchmarks.support.processes import environment
 from benchmarks.support.seeding import QUESTION
 from benchmarks.support.side_by_side import Sides, client_of, side_by_side, to_engine, to_pai
 from benchmarks.support.slow_aws import AWAY_S
@@ -40,6 +40,7 @@ from chalicelib.platform import aws
 from chalicelib.settings import read_settings
 from pai.sse import EventSource
 from pai.stage import enter_stage
+from tests.standins.processes import server
 
 ROUNDS = 10
 MAX_TOKENS = 64

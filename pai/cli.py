@@ -30,8 +30,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "usage": ("usage", "Say what was used, what it cost, and what is left."),
         "budget": ("budget", "Show and set what may be spent."),
         "doctor": ("doctor", "Say what is wrong and how to fix it."),
-        "backup": ("home", "Save everything this machine keeps to one file."),
-        "restore": ("home", "Bring a backup back."),
+        "backup": ("home", "Save everything that this machine, or a stage on AWS, keeps to one file."),
+        "restore": ("home", "Bring a backup back to this machine, or to a stage."),
     },
     "In your AWS account": {
         "deploy": ("deploy", "Bring a stage to your AWS account, or up to date."),

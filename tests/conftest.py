@@ -1,10 +1,6 @@
 """What every suite shares: an AWS account on this machine (moto, in a process of its own, over HTTP), and a PostgreSQL."""
 
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import boto3
 import httpx
@@ -12,47 +8,32 @@ import pytest
 
 from pai.local.postgres.server import Server
 from tests.standins.data_api import DataApiStandIn
+from tests.standins.processes import ROOT, server
 
-ROOT = Path(__file__).resolve().parent.parent
 RESOURCES = ROOT / "infrastructure" / "resources.yaml"
 
 
 @pytest.fixture(scope="session")
 def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of an AWS account that whole stacks can be deployed to: a process of its own, for this run."""
+    program = "from tests.standins.aws_account import serve; serve()"
     log = tmp_path_factory.mktemp("moto") / "log"
-    with log.open("w") as output:
-        program = "from tests.standins.aws_account import serve; serve()"
-        command = [sys.executable, "-W", "ignore", "-c", program, "-H", "127.0.0.1", "-p", "0"]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        yield _announced_url(process, log)
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
+    with server(log, "-W", "ignore", "-c", program, "-H", "127.0.0.1", "-p", "0") as url:
+        yield url
 
 
-def _announced_url(process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        for word in log.read_text().split():
-            if word.startswith("http://127.0.0.1:"):
-                return word
-        time.sleep(0.05)
-    raise RuntimeError(f"moto did not start:\n{log.read_text()}")
+def set_account(monkeypatch: pytest.MonkeyPatch, **endpoints: str) -> None:
+    """Have every boto3 client of this test use an account of these addresses: AWS_ENDPOINT_URL…=address."""
+    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    place = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
+    for name, value in {**credentials, **place, **endpoints}.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
 def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty account with PAI's resources for stage dev, reached by any boto3 client made in this test; its address."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": moto_url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
+    set_account(monkeypatch, AWS_ENDPOINT_URL=moto_url)
     httpx.post(f"{moto_url}/moto-api/reset").raise_for_status()
     boto3.client("cloudformation").create_stack(
         StackName="pai-dev",
@@ -96,12 +77,5 @@ def postgres(postgres_server: Server) -> str:
 def data_api(postgres: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DataApiStandIn]:
     """The RDS Data API over the database of `postgres`, reached by any boto3 client made in this test."""
     with DataApiStandIn(postgres) as standin:
-        for name, value in {
-            "AWS_ENDPOINT_URL_RDS_DATA": standin.url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }.items():
-            monkeypatch.setenv(name, value)
+        set_account(monkeypatch, AWS_ENDPOINT_URL_RDS_DATA=standin.url)
         yield standin

@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 import boto3
 import httpx
 
-from benchmarks.support.processes import ROOT, environment, server
+from benchmarks.support.processes import environment
 from pai.stage import enter_stage
+from tests.standins.processes import ROOT, server
 
 RESOURCES = ROOT / "infrastructure" / "resources.yaml"
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.support.processes import ROOT
 from chalicelib.errors import DocumentError, DocumentWithoutText
 from chalicelib.ingest.read import Spent, reading
 from chalicelib.records import Part
+from tests.standins.processes import ROOT
 
 PYPDF_SECONDS = 60
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.support.processes import ROOT
+from tests.standins.processes import ROOT
 
 CONTEXT_TOKENS = 4096
 DEFAULT_MODEL = "qwen2.5-coder-1.5b"

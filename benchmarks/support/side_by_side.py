@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 
 from benchmarks.support.engine import bare_engine, model_file
-from benchmarks.support.processes import environment, server
+from benchmarks.support.processes import environment
+from tests.standins.processes import server
 
 STORYTELLER = "You are a storyteller. Tell long stories with many details, and never stop early."
 """The system prompt of both."""

@@ -11,7 +11,16 @@ from pai.terminal.screen import print_note
 @click.command(short_help="Delete a stage and everything it holds.")
 @cloud_stage_option
 @click.option("--yes", is_flag=True, help="Do not ask for the stage's name.")
-def destroy(stage: str, yes: bool) -> None:
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    default=90,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for what AWS shows for a while after it is gone.",
+)
+def destroy(stage: str, yes: bool, wait_s: float) -> None:
     """Delete a stage and all that it holds, for good: conversations, documents, keys, logs, and what CloudFormation keeps.
 
     The key is deleted by AWS 7 days later, the fewest it takes; until then `aws kms cancel-key-deletion` brings it back,
@@ -22,7 +31,7 @@ def destroy(stage: str, yes: bool) -> None:
     from pai.operate.destroy import destroy as take_down
     from pai.stage import project_folder
 
-    remaining = take_down(stage, project_folder())
+    remaining = take_down(stage, project_folder(), wait_s)
     for one in remaining:
         click.echo(str(one))
     wrong = [one for one in remaining if not one.until]

@@ -11,11 +11,12 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chalicelib.platform.aws.clients import client
+from pai.operate import by_chalice
 from pai.operate import leftovers as left
-from pai.operate.account import OperateError, find_account, is_missing, refusals, stack_name
-from pai.operate.by_chalice import is_deployed
+from pai.operate.account import OperateError, code_of, find_account, is_missing, refusals, stack_name
 from pai.operate.deployed import table_of
-from pai.operate.leftovers import Left, leftovers
+from pai.operate.gateway import execution_logs
+from pai.operate.leftovers import LIMIT_S, PAUSE_S, Left, what_stays
 from pai.operate.parameters import load_parameters
 from pai.operate.stack import Resource, Stack
 from pai.operate.steps import step
@@ -25,27 +26,34 @@ DAYS = 7
 """Until a key is gone for good: the fewest that KMS takes."""
 
 
-def destroy(stage: str, project: Path) -> list[Left]:
-    """Delete all of a stage, for good; return what is left, which should be the key alone, until its date."""
+def destroy(stage: str, project: Path, limit_s: float = LIMIT_S, pause_s: float = PAUSE_S) -> list[Left]:
+    """Delete all of a stage, for good; return what is left, which should be the key alone, until its date.
+
+    What AWS still shows then is looked for again every `pause_s`, until `limit_s` are over.
+    """
+    parameters = load_parameters(project, stage)  # what is wrong with them is to be said while everything is there
     with step("account") as say:
         account = find_account()
         say(f"{account.id} in {account.region}")
-    if is_deployed(project, stage):
+    api_logs = execution_logs(stage, project)
+    if by_chalice.is_deployed(project, stage):
         _delete_functions(stage, project)
+    by_chalice.clear(project, stage)
     stack = Stack(stack_name(stage))
     resources = stack.resources()
     keys = {resource.id for resource in resources if resource.type == "AWS::KMS::Key" and resource.id}
     _empty_buckets(stage, account.id, resources)
-    _unprotect(resources)
     with step("stack") as say:
+        stack.settle(say)
+        _unprotect(resources)
         stack.delete(say)
-    _delete_kept(stage, account.id)
+    _delete_kept(stage, account.id, api_logs)
     _schedule_keys(stage, keys)
     with step("deployment objects") as say:
-        bucket = DeploymentBucket(account, load_parameters(project, stage).bucket)
+        bucket = DeploymentBucket(account, parameters.bucket)
         say(f"{bucket.clear(stage)} deleted from {bucket.name}")
-    with step("what is left"):
-        return leftovers(stage)
+    with step("what is left") as say:
+        return what_stays(stage, say, limit_s, pause_s)
 
 
 def _delete_functions(stage: str, project: Path) -> None:
@@ -79,30 +87,37 @@ def _emptied(bucket: str) -> int:
 
 
 def _unprotect(resources: Iterable[Resource]) -> None:
-    """Take the protection against deletion off the database; without it a stack can't go."""
+    """Take the protection against deletion off the database; with it a stack can't go."""
     for resource in resources:
         if resource.type == "AWS::RDS::DBCluster" and resource.id:
             with refusals("take off the database's protection against deletion"):
-                client("rds").modify_db_cluster(
-                    DBClusterIdentifier=resource.id, DeletionProtection=False, ApplyImmediately=True
-                )
+                _unprotect_cluster(resource.id)
 
 
-def _delete_kept(stage: str, account_id: str) -> None:
+def _unprotect_cluster(name: str) -> None:
+    try:
+        client("rds").modify_db_cluster(DBClusterIdentifier=name, DeletionProtection=False, ApplyImmediately=True)
+    except ClientError as error:
+        # It is being deleted, by a run that was killed, or gone. Should it be in another state, the stack's deletion says so.
+        if code_of(error) not in {"InvalidDBClusterStateFault", "DBClusterNotFoundFault"}:
+            raise
+
+
+def _delete_kept(stage: str, account_id: str, api_logs: str) -> None:
     """Delete what the stack leaves on purpose, because it holds what can't be had again, and what was made beside it."""
     with step("data, secrets and logs") as say, refusals("delete what the stack has kept"):
-        gone = [name for name, delete in _kept(stage, account_id) if _gone(delete)]
+        gone = [name for name, delete in _kept(stage, account_id, api_logs) if _gone(delete)]
         say(", ".join(gone) or "nothing was left")
 
 
-def _kept(stage: str, account_id: str) -> Iterator[tuple[str, Callable[[], object]]]:
+def _kept(stage: str, account_id: str, api_logs: str) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield what may be left after the stack, with what deletes it."""
     table, bucket = table_of(stage), documents_bucket(stage, account_id)
     yield table, partial(_delete_table, table)
     yield bucket, partial(client("s3").delete_bucket, Bucket=bucket)
     for secret in list(left.secrets(stage)):
         yield secret, partial(client("secretsmanager").delete_secret, SecretId=secret, ForceDeleteWithoutRecovery=True)
-    for group in list(left.log_groups(stage)):
+    for group in sorted({*left.log_groups(stage), *filter(None, [api_logs])}):
         yield group, partial(client("logs").delete_log_group, logGroupName=group)
     for snapshot in list(left.snapshots(stage)):
         yield snapshot, partial(client("rds").delete_db_cluster_snapshot, DBClusterSnapshotIdentifier=snapshot)

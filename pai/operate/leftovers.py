@@ -1,14 +1,19 @@
 """What a stage leaves in an account: found by name, where AWS knows names at once, and by tag."""
 
+import json
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.clock import iso
 from chalicelib.platform.aws.clients import client
-from pai.operate.account import is_missing, refusals, stack_name
+from pai.operate.account import code_of, find_account, is_missing, refusals, stack_name
+from pai.operate.gateway import EXECUTION_LOGS
+from pai.operate.steps import Result
 
 _BY_NAME = (
     "s3",
@@ -23,8 +28,18 @@ _BY_NAME = (
     "rds",
     "apigateway",
     "cloudformation",
+    "iam",
+    "budgets",
 )
 """Services whose things are looked up by name. The list by tag remembers what is deleted for a while, so it is not asked."""
+_BY_ID = {
+    "vpc": ("describe_vpcs", "Vpcs", "vpc-id"),
+    "subnet": ("describe_subnets", "Subnets", "subnet-id"),
+    "security-group": ("describe_security_groups", "SecurityGroups", "group-id"),
+}
+"""Things of EC2, by what their ARN calls them: the list by tag remembers these for up to hours."""
+LIMIT_S, PAUSE_S = 90.0, 5.0
+"""ListQueues shows a queue for 60 s after its deletion, and a secret goes when Secrets Manager comes to it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,28 @@ def leftovers(stage: str) -> list[Left]:
         return [*found, *keys(stage), *_tagged(stage)]
 
 
+def what_stays(stage: str, say: Result, limit_s: float = LIMIT_S, pause_s: float = PAUSE_S) -> list[Left]:
+    """Return what is left once AWS, which shows some of what is gone for a while, shows only what it will delete by itself.
+
+    After `limit_s`, return it as it is.
+    """
+    end = time.monotonic() + limit_s
+    while True:
+        found = leftovers(stage)
+        wrong = [one for one in found if not one.until]
+        if not wrong or time.monotonic() >= end:
+            return found
+        say(f"waited for what AWS still showed: {wrong[0]}{' and others' if len(wrong) > 1 else ''}")
+        time.sleep(pause_s)
+
+
+def kept(stage: str) -> list[str]:
+    """Return what CloudFormation keeps where it deletes the stage's stack, and what is in it."""
+    held = (("table", _tables, "conversations"), ("bucket", _buckets, "documents"), ("secret", secrets, "API keys"))
+    with refusals(f"look for what is kept of {stage}"):
+        return [f"{kind} {name} ({content})" for kind, names, content in held for name in names(stage)]
+
+
 def keys(stage: str) -> list[Left]:
     """Return the KMS keys of the stage, each with the day of its deletion where one is set."""
     return [found for arn in _tagged_arns(stage, "kms:key") if (found := _key(arn))]
@@ -65,8 +102,15 @@ def _key(arn: str) -> Left | None:
 def _tagged(stage: str) -> Iterator[Left]:
     for arn in _tagged_arns(stage):
         service = arn.split(":")[2]
-        if service not in _BY_NAME:
+        if service not in _BY_NAME and (service != "ec2" or _is_there(arn)):
             yield Left(service, arn)
+
+
+def _is_there(arn: str) -> bool:
+    """Ask EC2 itself. What it is not asked about here is taken for there."""
+    kind, _, name = arn.split(":", 5)[5].partition("/")
+    operation, member, key = _BY_ID.get(kind, ("", "", ""))
+    return not operation or any(_pages("ec2", operation, member, Filters=[{"Name": key, "Values": [name]}]))
 
 
 def _tagged_arns(stage: str, *types: str) -> Iterator[str]:
@@ -109,9 +153,9 @@ def _functions(stage: str) -> Iterator[str]:
 
 
 def _apis(stage: str) -> Iterator[str]:
-    """Chalice calls the API of every stage `pai`: the tag alone tells whose it is."""
+    """Chalice calls the API of every stage `pai`, and tags none. It gets the name of the stage, and a tag, afterwards."""
     for api in _pages("apigateway", "get_rest_apis", "items"):
-        if api.get("tags", {}).get("pai:stage") == stage:
+        if api.get("tags", {}).get("pai:stage") == stage or api["name"] == stack_name(stage):
             yield f"{api['name']} ({api['id']})"
 
 
@@ -124,6 +168,10 @@ def log_groups(stage: str) -> Iterator[str]:
                 name.startswith(f"{stage}-")
             ):
                 yield group["logGroupName"]
+    for group in _pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=EXECUTION_LOGS):
+        # Named after the API alone: the tag tells whose it is.
+        if client("logs").list_tags_log_group(logGroupName=group["logGroupName"])["tags"].get("pai:stage") == stage:
+            yield group["logGroupName"]
 
 
 def secrets(stage: str) -> Iterator[str]:
@@ -161,6 +209,30 @@ def snapshots(stage: str) -> Iterator[str]:
     return (entry["DBClusterSnapshotIdentifier"] for entry in found if _named(entry["DBClusterSnapshotIdentifier"], stage))
 
 
+def _roles(stage: str) -> Iterator[str]:
+    """Yield the roles of functions: Chalice calls them `pai-<stage>-<function>`, CloudFormation `pai-<stage>-<resource>-…`."""
+    with _if_allowed():
+        for role in _pages("iam", "list_roles", "Roles"):
+            if _named(role["RoleName"], stage) and "lambda.amazonaws.com" in json.dumps(role["AssumeRolePolicyDocument"]):
+                yield role["RoleName"]
+
+
+def _budgets(stage: str) -> Iterator[str]:
+    with _if_allowed(), suppress(BotoCoreError):  # there are regions without budgets
+        client("budgets").describe_budget(AccountId=find_account().id, BudgetName=stack_name(stage))
+        yield stack_name(stage)
+
+
+@contextmanager
+def _if_allowed() -> Iterator[None]:
+    """Find nothing where there is nothing, or where whoever runs this may not look: the stack's end says what it could not."""
+    try:
+        yield
+    except ClientError as error:
+        if not (is_missing(error) or code_of(error).startswith("AccessDenied")):
+            raise
+
+
 def _stacks(stage: str) -> Iterator[str]:
     for entry in _pages("cloudformation", "list_stacks", "StackSummaries"):
         if entry["StackName"] == stack_name(stage) and entry["StackStatus"] != "DELETE_COMPLETE":
@@ -189,4 +261,6 @@ _LISTED: tuple[tuple[str, Callable[[str], Iterator[str]]], ...] = (
     ("dashboard", _dashboards),
     ("database cluster", _clusters),
     ("database snapshot", snapshots),
+    ("role", _roles),
+    ("budget", _budgets),
 )

@@ -1,7 +1,8 @@
 """`python -m pai.operate.package STAGE…`: package each stage as Chalice does, and prove that what it made would start.
 
 Lambda's Python is the one that packages, and it must be 3.12 or newer: older runtimes have a C library that some wheels
-are not made for. An older Python leaves it to a newer one of this machine, in an environment of its own.
+are not made for. Nor may it be newer than any that Chalice knows of Lambda: that would name an older runtime than the wheels
+are for. Any other Python leaves it to a fitting one of this machine, in an environment of its own.
 
 Chalice only warns when a wheel can't be had, and leaves it out. So the zip is opened, every binary in it is checked for the
 architecture it was made for, and every module of ours is imported from it in a clean interpreter.
@@ -31,8 +32,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURE = "arm64"
 ELF_MACHINES = {62: "x86_64", 183: "arm64"}
 """e_machine in the ELF header: https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html"""
-OLDEST = (3, 12)
-NEWER = ("python3.14", "python3.13", "python3.12")
+OLDEST, NEWEST = (3, 12), (3, 15)
+"""The newest is that of chalice/deploy/packager.py, which is also the newest that Lambda has."""
+FITTING = ("python3.14", "python3.13", "python3.12")
 LARGEST_MB = 35.0
 BEGINNING = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can name: equal files are to make equal packages, and deploying them again no change."""
@@ -69,7 +71,7 @@ class Package:
 
 
 def package(stage: str, out: Path) -> Package:
-    """Run `chalice package` with wire.py's template into `out`. Raises `PackageError`; exits where no Python is new enough."""
+    """Run `chalice package` with wire.py's template into `out`. Raises `PackageError`; exits where no Python fits."""
     out.mkdir(parents=True, exist_ok=True)
     merge = out / "merge.json"
     merge.write_text(json.dumps(infrastructure("wire").merge_template(stage), indent=2))
@@ -192,8 +194,8 @@ def _native(folder: Path) -> Iterator[tuple[str, str]]:
 
 @cache
 def _python() -> Path:
-    """Return a Python that is new enough, with what packaging takes: this one, or another's environment. Or exit."""
-    if sys.version_info >= OLDEST:
+    """Return a Python that Lambda has, with what packaging takes: this one, or another's environment. Or exit."""
+    if fits(sys.version_info[:2]):
         return Path(sys.executable)
     python, environment = _found_python(), ROOT / ".venv-package"
     ours = environment / "bin" / "python"
@@ -204,13 +206,19 @@ def _python() -> Path:
     return ours
 
 
+def fits(version: tuple[int, int]) -> bool:
+    """Tell whether a Python of this version may package."""
+    return OLDEST <= version <= NEWEST
+
+
 def _found_python() -> str:
     pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
-    for python in (*NEWER, *map(str, pyenv.glob("versions/3.1[2-9].*/bin/python"))):
+    for python in (*FITTING, *map(str, pyenv.glob("versions/3.1[2-5].*/bin/python"))):
         # pyenv puts names on the PATH that only say that they are not active.
         if shutil.which(python) and not subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode:
             return python
-    sys.exit(f"Packaging for AWS wants Python 3.12 or newer, and there is none of {', '.join(NEWER)} here.")
+    oldest, newest = (".".join(map(str, version)) for version in (OLDEST, NEWEST))
+    sys.exit(f"Packaging for AWS wants a Python from {oldest} to {newest}, and there is none of {', '.join(FITTING)} here.")
 
 
 def main() -> None:

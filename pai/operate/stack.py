@@ -3,17 +3,21 @@
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from chalicelib.platform.aws.clients import client
 from pai.operate.account import OperateError, code_of, refusals
 from pai.operate.steps import Result
-from pai.operate.troubles import advice
+from pai.operate.troubles import KEPT, advice, is_taken
 
 POLL_S = 3.0
+LOOKS = 10
+"""How often a state is looked at before it is believed that an operation has begun without an event."""
 CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
 NOTHING = ""
 NEVER_WHOLE = {"ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_FAILED"}
@@ -58,12 +62,14 @@ class Stack:
         return {entry["ParameterKey"]: entry.get("ParameterValue", "") for entry in described.get("Parameters", ())}
 
     def resources(self) -> list[Resource]:
+        """Return what it has. What is deleted, which CloudFormation goes on listing, is not among it."""
         if self.state() == NOTHING:
             return []
         with refusals(f"list the resources of {self.name}"):
             pages = self._client.get_paginator("list_stack_resources").paginate(StackName=self.name)
             found = [entry for page in pages for entry in page["StackResourceSummaries"]]
-        return [Resource(one["LogicalResourceId"], one["ResourceType"], one.get("PhysicalResourceId", "")) for one in found]
+        there = [one for one in found if one["ResourceStatus"] != "DELETE_COMPLETE"]
+        return [Resource(one["LogicalResourceId"], one["ResourceType"], one.get("PhysicalResourceId", "")) for one in there]
 
     def settle(self, say: Result) -> str:
         """Wait for what another run, perhaps a killed one, has begun; return the state it came to."""
@@ -86,9 +92,9 @@ class Stack:
         if not self._change(kind, template_url, parameters, tags):
             say("no change")
             return
-        reached = self._wait(say)
+        reached = self._wait(begun, say)
         if reached not in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
-            raise OperateError(f"{self.name} is {reached}. {self._reasons(begun)}")
+            raise OperateError(f"{self.name} is {reached}. {self._reasons(begun, kind)}")
         say("created" if kind == "CREATE" else "updated")
 
     def delete(self, say: Result) -> None:
@@ -100,9 +106,9 @@ class Stack:
         begun = self._newest_event()
         with refusals(f"delete the stack {self.name}"):
             self._client.delete_stack(StackName=stack_id)
-        reached = self._wait(say)
+        reached = self._wait(begun, say)
         if reached not in {NOTHING, "DELETE_COMPLETE"}:
-            raise OperateError(f"{self.name} is {reached}. {self._reasons(begun)}")
+            raise OperateError(f"{self.name} is {reached}. {self._reasons(begun, 'DELETE')}")
         say("deleted")
 
     def _described(self) -> Any:
@@ -129,11 +135,13 @@ class Stack:
             )["Id"]
             described = self._ready(change)
             if described["Status"] == "FAILED":
-                self._client.delete_change_set(ChangeSetName=change, StackName=self.name)
                 reason = described.get("StatusReason", "no reason given")
-                if any(words in reason for words in _NO_CHANGE):
+                unchanged = any(words in reason for words in _NO_CHANGE)
+                invalid = "" if unchanged else self._invalid(change)  # these words go with the change set
+                self._client.delete_change_set(ChangeSetName=change, StackName=self.name)
+                if unchanged:
                     return False
-                raise OperateError(f"CloudFormation does not take the template: {reason} {advice(reason)}".rstrip())
+                raise OperateError(f"CloudFormation does not take the template: {self._advised(invalid or reason, kind)}")
             self._client.execute_change_set(ChangeSetName=change, StackName=self.name)
         return True
 
@@ -144,13 +152,34 @@ class Stack:
                 return described
             time.sleep(self._poll_s)
 
-    def _wait(self, say: Result) -> str:
-        """Wait for the end of an operation and return its state, telling the newest resource meanwhile."""
-        while (state := self.state()).endswith("_IN_PROGRESS"):
+    def _invalid(self, change: str) -> str:
+        """Return what the checks before a change found of each resource; empty where that is nothing, or may not be asked.
+
+        `change` is an ARN: the name alone is not enough here. The change set's own reason names the check, but no resource.
+        """
+        asked = {"ChangeSetName": change, "Filters": {"FailedEvents": True}}
+        try:
+            pages = self._client.get_paginator("describe_events").paginate(**asked)
+            return " ".join(
+                dict.fromkeys(filter(None, (_failure(event) for page in pages for event in page["OperationEvents"])))
+            )
+        except (BotoCoreError, ClientError, ResponseParserError):
+            return ""
+
+    def _wait(self, begun: str, say: Result) -> str:
+        """Wait for the end of an operation and return its state, telling the newest resource meanwhile.
+
+        `begun` is the newest event from before it: while nothing is newer, the state may be that of before, too.
+        """
+        looks = 0
+        while True:
             newest = next(self._events(), None)
+            state, looks = self.state(), looks + 1
+            of_before = looks < LOOKS and state != NOTHING and (newest is None or newest["EventId"] == begun)
+            if not of_before and not state.endswith("_IN_PROGRESS"):
+                return state
             say(f"{state}, {newest['LogicalResourceId']}" if newest else state)
             time.sleep(self._poll_s)
-        return state
 
     def _newest_event(self) -> str:
         return next((event["EventId"] for event in self._events()), "")
@@ -164,7 +193,7 @@ class Stack:
         except ClientError:  # no stack (yet, or any more) has no events
             return
 
-    def _reasons(self, since: str) -> str:
+    def _reasons(self, since: str, kind: str) -> str:
         """Return what failed first, in CloudFormation's words, and what to do about it."""
         failed = []
         for event in self._events():
@@ -175,7 +204,28 @@ class Stack:
                 failed.append(f"{event['LogicalResourceId']}: {reason}")
         if not failed:
             return "CloudFormation gives no reason; its console shows the stack's events."
-        return f"{failed[-1]} {advice(failed[-1])}".strip()
+        return self._advised(failed[-1], kind)
+
+    def _advised(self, words: str, kind: str) -> str:
+        """Return the words of CloudFormation with what to do. What a new stack meets may be the data of one before."""
+        if kind == "CREATE" and is_taken(words):
+            from pai.operate.leftovers import kept  # they look at what is deployed, which looks here
+
+            with suppress(OperateError):
+                if found := kept(self._stage):
+                    return f"{words} {KEPT.format(stage=self._stage, kept=', '.join(found))}"
+        return f"{words} {advice(words)}".rstrip()
+
+    @property
+    def _stage(self) -> str:
+        return self.name.partition("-")[2]
 
     def _stuck(self, state: str) -> str:
-        return f"{self.name} is {state}. {STUCK[state].format(name=self.name, stage=self.name.partition('-')[2])}"
+        return f"{self.name} is {state}. {STUCK[state].format(name=self.name, stage=self._stage)}"
+
+
+def _failure(event: Any) -> str:
+    """Return the resource of a check that failed, and the reason; empty for one that only warns."""
+    reason = event.get("ValidationStatusReason") or event.get("HookStatusReason")
+    warns = "WARN" in (event.get("ValidationFailureMode"), event.get("HookFailureMode"))
+    return f"{event.get('LogicalResourceId', 'The template')}: {reason}" if reason and not warns else ""

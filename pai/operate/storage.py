@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
+from botocore.regions import EndpointResolver
+from botocore.session import Session
 
 from chalicelib.platform.aws.clients import client
 from pai.operate.account import Account, OperateError, code_of, refusals, tag_list, tags
@@ -13,6 +15,11 @@ from pai.operate.troubles import NO_BUCKET
 
 _BATCH = 1000
 """What one DeleteObjects takes."""
+_ELSEWHERE = (
+    "The S3 bucket {name} is in {region}, and this deployment goes to {here}: Lambda takes code only from a bucket of its own "
+    "region. Name one in {here} (S3BucketName in infrastructure/parameters/<stage>.json, or $S3_BUCKET_NAME), or name none: "
+    "`pai deploy` then makes {default}. If {region} is where the stage is to be, set AWS_REGION={region}."
+)
 _FOREIGN = "S3 bucket not found: {name!r} is not one of this account's. {what_to_do}"
 
 
@@ -26,10 +33,10 @@ class DeploymentBucket:
         self._client = s3()
 
     def ensure(self) -> bool:
-        """See to it that the bucket is there; return whether it was made now."""
+        """See to it that the bucket is there, in this region; return whether it was made now."""
         with refusals(f"find or make the S3 bucket {self.name}"):
             try:
-                self._client.head_bucket(Bucket=self.name)
+                self._refuse_elsewhere(self._client.head_bucket(Bucket=self.name))
                 return False
             except ClientError as error:
                 if code_of(error) in {"403", "301", "AccessDenied"}:
@@ -56,7 +63,7 @@ class DeploymentBucket:
 
     def url(self, key: str) -> str:
         """Return the address that CloudFormation reads a template from."""
-        return f"https://{self.name}.s3.{self._account.region}.amazonaws.com/{key}"
+        return f"https://{self.name}.s3.{self._account.region}.{_dns_suffix(self._account.region)}/{key}"
 
     def clear(self, stage: str) -> int:
         """Delete what the stage has here, and the bucket with it when PAI made it and nothing else is in it."""
@@ -84,6 +91,13 @@ class DeploymentBucket:
         self._client.put_public_access_block(Bucket=self.name, PublicAccessBlockConfiguration=dict.fromkeys(block, True))
         self._client.put_bucket_tagging(Bucket=self.name, Tagging={"TagSet": [tag_list("")[0]]})
 
+    def _refuse_elsewhere(self, found: Any) -> None:
+        """botocore follows S3 to a bucket's region by itself. Lambda and CloudFormation do not."""
+        here, region = self._account.region, found.get("BucketRegion")
+        if region and region != here:
+            default = self._account.deployment_bucket
+            raise OperateError(_ELSEWHERE.format(name=self.name, region=region, here=here, default=default))
+
     def _foreign(self) -> str:
         return _FOREIGN.format(name=self.name, what_to_do=NO_BUCKET.what_to_do)
 
@@ -95,6 +109,13 @@ class DeploymentBucket:
                 return False
             raise
         return ("pai:app", tags("")["pai:app"]) in {(tag["Key"], tag["Value"]) for tag in found}
+
+
+def _dns_suffix(region: str) -> str:
+    """Return what the addresses of AWS end with there, as amazonaws.com."""
+    session = Session()
+    partition = session.get_partition_for_region(region)
+    return str(EndpointResolver(session.get_data("endpoints")).get_partition_dns_suffix(partition))
 
 
 def s3() -> Any:

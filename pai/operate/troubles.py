@@ -60,12 +60,25 @@ NO_LOGGING_ROLE = Trouble(
     f"API Gateway may not write logs in this account and region yet. Run `{LOGGING_SCRIPT} <stage>` once; then deploy again.",
     "`pai deploy`",
 )
+TAKEN = r"already ?exists"
+KEPT = (
+    "An earlier {stage} has left what CloudFormation keeps: {kept}. A new stack does not take it over by itself, and "
+    "`pai destroy --stage {stage}` deletes all of it for good. To go on with it, have CloudFormation import it (a change set "
+    "of ChangeSetType=IMPORT). Or save it before you destroy it: `pai backup --stage {stage} FILE`, and afterwards "
+    "`pai restore FILE --stage {stage}`. Both stand step by step in docs/operations.md, under “already exists”."
+)
+"""What to do where a stack is to be made, and the data of one that was deleted by hand is in its way."""
 TROUBLES: Sequence[Trouble] = (NO_BUCKET, RATE_LIMIT, UNAUTHORIZED, TIMEOUT, THROTTLED_TABLE, NO_LOGGING_ROLE)
 OTHERS: Sequence[tuple[str, str]] = (
     (
-        r"already exists",
-        "Something of this name is left from an earlier deployment, and a new one will not take it over. "
-        "`pai destroy --stage <stage>` clears it away, with what it holds.",
+        TAKEN,
+        "Something of that name is there, and it was not made here. Look whose it is, and what it holds. If nobody needs it, "
+        "delete or rename that one thing, and run this again. Nothing else is in the way: leave alone what the stage holds.",
+    ),
+    (
+        r"AWS::EarlyValidation",
+        "CloudFormation's DescribeEvents says which resource that is about: allow `DescribeEvents` for whoever runs this, and "
+        "run it again.",
     ),
     (
         r"MasterUsername admin|admin.*reserved word|engine version.*(not|un)supported|MinCapacity",
@@ -78,6 +91,11 @@ OTHERS: Sequence[tuple[str, str]] = (
     ),
 )
 """Other words of CloudFormation, and what to do about them."""
+
+
+def is_taken(text: str) -> bool:
+    """Tell whether a message of AWS is about something in the way that has the same name."""
+    return re.search(TAKEN, text, re.IGNORECASE) is not None
 
 
 def find(text: str) -> Trouble | None:

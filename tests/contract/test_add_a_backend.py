@@ -12,8 +12,8 @@ from chalicelib.errors import Misconfigured, ModelInterrupted, ModelTimeout, Mod
 from chalicelib.llm import LLM, Request, Said
 from chalicelib.settings import read_settings
 from chalicelib.wiring import Parts
-from tests.conftest import ROOT
 from tests.contract.llm_contract import LLMContract, finish_of, text_of
+from tests.standins.processes import ROOT
 
 PAGE = ROOT / "docs" / "add-a-backend.md"
 CODE = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)

@@ -34,6 +34,7 @@ from chalicelib.platform.aws.keys import SecretKeys
 from chalicelib.records import KeyRing
 from chalicelib.settings import Settings
 from chalicelib.wiring import parts
+from tests.conftest import set_account
 from tests.contract.aws_standin import Answer, Request, lambda_jobs, refusing, serving
 from tests.contract.platform_contract import CONTEXT, KEY, PDF, PlatformContract, Stream, api_key, read
 
@@ -47,14 +48,7 @@ ONE_TRY: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts":
 @pytest.fixture
 def somewhere(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The environment of an AWS account, for services that each test stands in for."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
+    set_account(monkeypatch, AWS_ENDPOINT_URL="http://127.0.0.1:9")
     return monkeypatch
 
 
@@ -79,8 +73,7 @@ class TestLocal(PlatformContract):
 class TestAws(PlatformContract):
     @pytest.fixture
     def platform(self, aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
-        # What moto's CloudFormation leaves out of the stack: the secret, still without a value, and the bucket's versions.
-        boto3.client("secretsmanager").create_secret(Name=SECRET)
+        # What moto's CloudFormation leaves out of the stack.
         boto3.client("s3").put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         with serving(lambda_jobs("pai-dev")) as url:
             monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", url)

@@ -27,10 +27,10 @@ from chalicelib.platform.local.queue import LocalQueue
 from chalicelib.platform.memory import MemoryPlatform
 from chalicelib.settings import Settings
 from chalicelib.wiring import Parts
-from tests.conftest import ROOT
 from tests.contract.aws_standin import refusing, serving
 from tests.contract.queue_contract import LONGEST_S, Box, Delivery, Does, Functions, QueueContract, done, fails
 from tests.standins.event_source import EventSource, Function
+from tests.standins.processes import ROOT
 from tests.unit.conftest import Clock
 
 

@@ -18,8 +18,8 @@ from chalicelib.clock import iso
 from chalicelib.platform import aws as aws_platform
 from chalicelib.records import KeyRing
 from chalicelib.settings import Settings
-from tests.conftest import ROOT
 from tests.standins.bedrock import BedrockStandIn, Behaviour
+from tests.standins.processes import ROOT
 
 SENTENCE = "My cat is called Archimedes."
 

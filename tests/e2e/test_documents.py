@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.e2e.test_terminal import COLOUR, PAI, Person, plain_environment
+from tests.standins.processes import ROOT
 
 LEASE = "Pets are allowed in the garden, and nowhere else, said the lease of 2023.\n"
 RECIPE = "Simmer the lentils for twenty minutes with cumin and a bay leaf.\n"

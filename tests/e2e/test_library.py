@@ -22,11 +22,11 @@ import pytest
 
 from chalicelib.settings import Settings
 from pai.local.catalogue import find, installed, models_folder
-from tests.conftest import ROOT
 from tests.e2e.obedient import FROM_DOCUMENTS
 from tests.e2e.test_documents import until
 from tests.e2e.test_terminal import PAI, Person, plain_environment
 from tests.integration.test_reading import docx, pdf
+from tests.standins.processes import ROOT
 
 pytestmark = pytest.mark.skipif(
     not all(installed(file, models_folder(Settings())) for file in find("minilm").files),

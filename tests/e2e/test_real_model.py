@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import ROOT
 from tests.local_model import small_model_path
+from tests.standins.processes import ROOT
 
 SENTENCE = "My dog is called Bartholomew and he likes carrots."
 pytestmark = pytest.mark.skipif(small_model_path() is None, reason="no small model here: `pai models fetch smollm2`")

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import ROOT
+from tests.standins.processes import ROOT
 
 LAST_WORDS = "Ctrl-C stops it."
 STOPS_WITHIN_S = 10

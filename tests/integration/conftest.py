@@ -20,11 +20,12 @@ from chalicelib.wiring import Parts
 from pai.local.gateway import Gateway
 from pai.local.server import HttpServer
 from pai.operate import by_chalice
-from tests.conftest import ROOT
 from tests.contract.aws_standin import lambda_jobs, serving
+from tests.standins.processes import ROOT
 from tests.standins.scripted import ScriptedLLM
 
 SCRIPTED = {"PAI_LLM": "tests.standins.scripted", "PAI_KEY_CACHE_S": "0", "PAI_TITLES": "0"}
+LIBRARY = {**SCRIPTED, "PAI_RETRIEVER": "memory", "PAI_EMBEDDER": "hashed"}
 DEPLOYMENTS = {
     "memory": SCRIPTED,
     "one machine": {**SCRIPTED, "PAI_STORE": "sqlite", "PAI_PLATFORM": "local"},
@@ -122,6 +123,13 @@ def api(request: pytest.FixtureRequest, gateway: Gateway, monkeypatch: pytest.Mo
 def memory_api(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """The product in memory, for what does not depend on the parts."""
     with served(gateway, DEPLOYMENTS["memory"], monkeypatch) as api:
+        yield api
+
+
+@pytest.fixture
+def library_api(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """The product in memory, with documents."""
+    with served(gateway, LIBRARY, monkeypatch) as api:
         yield api
 
 

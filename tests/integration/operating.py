@@ -12,6 +12,7 @@ import boto3
 import httpx
 import pytest
 
+from tests.conftest import set_account
 from tests.standins.bedrock import BedrockStandIn
 from tests.standins.templates import sam_template
 
@@ -26,16 +27,8 @@ def account(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty account, reached by any boto3 client made in this test and by `pai`; its address."""
     for name in ("API_KEY", "S3_BUCKET_NAME", "AWS_PROFILE", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {
-        "AWS_ENDPOINT_URL": moto_url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }.items():
-        monkeypatch.setenv(name, value)
+    nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    set_account(monkeypatch, AWS_ENDPOINT_URL=moto_url, **nowhere)
     httpx.post(f"{moto_url}/moto-api/reset").raise_for_status()
     return moto_url
 

@@ -12,9 +12,8 @@ from chalicelib.chat.citations import holds
 from chalicelib.chat.fence import NOT_THERE
 from chalicelib.records import Chunk
 from chalicelib.retriever import Indexing
-from pai.local.gateway import Gateway
-from tests.conftest import ROOT
-from tests.integration.conftest import SCRIPTED, Api, served
+from tests.integration.conftest import Api
+from tests.standins.processes import ROOT
 from tests.standins.scripted import says
 
 LEASE = (
@@ -22,14 +21,6 @@ LEASE = (
     "The rent is 950 euros a month and is due on the third day of each month.",
 )
 PETS = "May the tenant keep a small dog?"
-LIBRARY = {**SCRIPTED, "PAI_RETRIEVER": "memory", "PAI_EMBEDDER": "hashed"}
-
-
-@pytest.fixture
-def library_api(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    """The product in memory, with documents."""
-    with served(gateway, LIBRARY, monkeypatch) as api:
-        yield api
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.support.processes import ROOT
+from tests.standins.processes import ROOT
 
 
 def numbers_of(program: str, *arguments: str) -> dict[str, Any]:

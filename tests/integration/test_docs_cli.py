@@ -23,9 +23,9 @@ from pai.client.errors import ClientError
 from pai.client.wire import Place
 from pai.documents.sending import Sender, Stopped
 from pai.local.gateway import Gateway
-from tests.conftest import ROOT
 from tests.contract.aws_standin import Answer, Request, refusing, serving
 from tests.integration.conftest import SCRIPTED, Api, served
+from tests.standins.processes import ROOT
 
 LIBRARY = {**SCRIPTED, "PAI_RETRIEVER": "memory", "PAI_EMBEDDER": "hashed", "PAI_UPLOAD_BYTES": "100000"}
 LEASE = "Pets are allowed in the garden, and nowhere else, said the lease of 2023.\n"

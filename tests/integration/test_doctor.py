@@ -16,8 +16,8 @@ from chalicelib.clock import iso
 from chalicelib.platform import aws as aws_platform
 from chalicelib.records import KeyRing
 from chalicelib.settings import Settings
-from tests.conftest import ROOT
 from tests.standins.bedrock import BedrockStandIn
+from tests.standins.processes import ROOT
 
 Doctor = Callable[..., dict[str, Any]]
 

@@ -16,7 +16,7 @@ from chalicelib.auth import Authenticator
 from chalicelib.errors import Forbidden
 from chalicelib.records import Principal
 from chalicelib.settings import Settings
-from tests.conftest import ROOT
+from tests.standins.processes import ROOT
 
 Keys = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -246,7 +246,7 @@ def test_destroying_one_stage_leaves_the_other(pai: Pai, dev: str, tmp_path: Pat
 def test_what_stays_is_listed_and_fails_the_command(pai: Pai, dev: str) -> None:  # noqa: F811
     boto3.client("sns").create_topic(Name="pai-dev-mine")
 
-    gone = pai("destroy", "--stage", "dev", "--yes")
+    gone = pai("destroy", "--stage", "dev", "--yes", "--wait", "0")
 
     assert gone.returncode == 1
     assert "topic arn:aws:sns:us-east-1:123456789012:pai-dev-mine" in gone.stdout

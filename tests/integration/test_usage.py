@@ -18,8 +18,8 @@ from chalicelib.llm import Finish, Text
 from chalicelib.records import Usage
 from pai.cli import main
 from pai.local.gateway import Gateway
-from tests.conftest import ROOT
 from tests.integration.conftest import DEPLOYMENTS, Api, served
+from tests.standins.processes import ROOT
 
 PRICES = '{"as_of": "2027-01-01", "models": {"scripted": {"input": 3, "output": 15}}}'
 ONE_TURN = {"input_tokens": 10, "output_tokens": 2, "cache_read_tokens": 0, "cache_write_tokens": 0}

@@ -21,7 +21,7 @@ from chalicelib.metering.ledger import Ledger
 from chalicelib.records import Usage
 from pai.local.gateway import Gateway
 from tests.integration.conftest import SCRIPTED, Api, served
-from tests.integration.test_answers import LEASE, LIBRARY, PETS, add
+from tests.integration.test_answers import LEASE, PETS, add
 from tests.standins.scripted import fails, says
 
 WAIT_S = 10
@@ -36,13 +36,6 @@ def you(memory_api: Api) -> Iterator[httpx.Client]:
     """A client of the product in memory."""
     with memory_api.client("me") as client:
         yield client
-
-
-@pytest.fixture
-def library_api(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    """The product in memory, with documents."""
-    with served(gateway, LIBRARY, monkeypatch) as api:
-        yield api
 
 
 @pytest.fixture

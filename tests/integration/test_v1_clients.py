@@ -20,7 +20,7 @@ from chalicelib.llm import Finish, JsonForm, ToolCall
 from chalicelib.records import Usage
 from pai.local.gateway import Gateway
 from tests.integration.conftest import SCRIPTED, Api, served
-from tests.integration.test_answers import LEASE, LIBRARY, PETS, add
+from tests.integration.test_answers import LEASE, PETS, add
 from tests.standins.scripted import Act, fails, says
 
 HI: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hi"}]
@@ -39,11 +39,10 @@ def calls(name: str, arguments: str) -> Act:
 
 
 @pytest.fixture
-def library(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+def library(library_api: Api) -> Api:
     """The product in memory, with a document."""
-    with served(gateway, LIBRARY, monkeypatch) as api:
-        add(api, "lease.pdf", *LEASE)
-        yield api
+    add(library_api, "lease.pdf", *LEASE)
+    return library_api
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any
 import boto3
 from chalice.local import LambdaContext
 
-from tests.conftest import ROOT
+from tests.standins.processes import ROOT
 
 Json = dict[str, Any]
 MOST = 50

@@ -25,7 +25,8 @@ from pai.operate.cost import (
 )
 from pai.operate.prices import aws_price, aws_prices
 from pai.operate.template import load_template
-from tests.conftest import RESOURCES, ROOT
+from tests.conftest import RESOURCES
+from tests.standins.processes import ROOT
 
 KINDS = pytest.mark.parametrize("turn", [WAITED_FOR, FOLLOWED], ids=lambda turn: turn.kind)
 

@@ -8,7 +8,7 @@ import pytest
 from chalicelib.errors import Misconfigured
 from chalicelib.metering.limits import SAFE, Budget, Limits, limits_of, set_by_owner, set_by_stage, shown, value_of
 from chalicelib.settings import Settings, read_settings
-from tests.conftest import ROOT
+from tests.standins.processes import ROOT
 
 
 def limits(text: str, stage: str = "dev") -> Limits:

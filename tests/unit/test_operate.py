@@ -14,7 +14,7 @@ from pai.operate.template import dump_template, holds, load_template, place_code
 from pai.operate.troubles import TROUBLES, advice
 from pai.operate.watch import seconds_of
 from pai.stage import StageError
-from tests.conftest import ROOT
+from tests.standins.processes import ROOT
 
 OWN = "an-own-key-of-forty-four-characters-1234567="
 CONFIGURED = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.standins.processes import ROOT
 
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.sh"))
 

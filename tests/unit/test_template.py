@@ -14,7 +14,7 @@ from chalicelib.ingest.trigger import SPARE_S
 from chalicelib.platform import MOST_RECEIVES
 from chalicelib.settings import Settings
 from infrastructure import checks, wire
-from tests.conftest import ROOT
+from tests.standins.processes import ROOT
 from tests.standins.templates import sam_template
 
 Json = dict[str, Any]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.standins.processes import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
 NAMES = ("deploy.yml", "test.yml")

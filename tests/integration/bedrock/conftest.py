@@ -6,6 +6,7 @@ import pytest
 
 from chalicelib.llm.bedrock import BedrockLLM, control_client, runtime_client
 from chalicelib.settings import Settings
+from tests.conftest import set_account
 from tests.integration.bedrock.asking import SONNET, Make
 from tests.standins.bedrock import BedrockStandIn
 
@@ -19,15 +20,7 @@ def server() -> Iterator[BedrockStandIn]:
 @pytest.fixture
 def standin(server: BedrockStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[BedrockStandIn]:
     """Bedrock, as botocore finds it by its endpoint variables; unscripted and with nothing asked yet."""
-    for name, value in {
-        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": server.url,
-        "AWS_ENDPOINT_URL_BEDROCK": server.url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
+    set_account(monkeypatch, AWS_ENDPOINT_URL_BEDROCK=server.url, AWS_ENDPOINT_URL_BEDROCK_RUNTIME=server.url)
     models, profiles, page_size = server.models, server.profiles, server.page_size
     yield server
     server.clear()
