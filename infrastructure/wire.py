@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 ROOT = Path(__file__).resolve().parents[1]
 RESOURCES = ROOT / "infrastructure" / "resources.yaml"
 POLICIES = ROOT / ".chalice" / "policies"
@@ -293,32 +291,11 @@ def _tag_list(stage: str) -> list[Json]:
     return [{"Key": name, "Value": value} for name, value in _tags(stage).items()]
 
 
-# ---- YAML with CloudFormation's short forms ----
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads `!Ref x` as {"Ref": "x"} and `!Name x` as {"Fn::Name": x}: Chalice's own reader loses those inside lists."""
-
-
-def _long_form(loader: _Loader, tag: str, node: yaml.Node) -> Json:
-    value: Any
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]
-    if tag == "GetAtt":
-        value = value.split(".", 1)
-    return {tag if tag in {"Ref", "Condition"} else f"Fn::{tag}": value}
-
-
-_Loader.add_multi_constructor("!", _long_form)
-
-
 def load_resources() -> Json:
     """Return resources.yaml, with CloudFormation's functions in their long form."""
-    return dict(yaml.load(RESOURCES.read_text(), Loader=_Loader))
+    from pai.operate.template import load_template  # as a program of its own, `main` has to say first where that is
+
+    return load_template(RESOURCES)
 
 
 def texts(value: Any) -> Iterator[str]:

@@ -65,9 +65,8 @@ def deploy(wish: Wish) -> Deployed:
     _refuse_other_way(wish, stack)
     if not wish.base_only and by_chalice.is_filled(wish.project, wish.stage):
         by_chalice.clear(wish.project, wish.stage)
-    template = load_template(wish.project / "infrastructure" / "resources.yaml")
-    if not wish.base_only:
-        template = _packaged(wish, bucket)
+    base = wish.project / "infrastructure" / "resources.yaml"
+    template = load_template(base) if wish.base_only else _packaged(wish, bucket)
     leave_out_what_is_not_there(template)
     _stack(wish, stack, template, parameters, bucket)
     outputs = stack.outputs()

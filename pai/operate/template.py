@@ -9,8 +9,8 @@ import yaml
 from pai.operate.account import OperateError
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads `!Ref x` and its like, and leaves dates the texts they are."""
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # in C where that came with it: 8 times as fast
+    """Reads `!Ref x` and its like, which Chalice's own reader loses inside lists, and leaves dates the texts they are."""
 
 
 def load_template(path: Path) -> dict[str, Any]:
@@ -80,7 +80,7 @@ _FUNCTIONS: dict[str, Any] = {
 }
 
 
-def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
+def _long_form(loader: Any, suffix: str, node: yaml.Node) -> Any:
     value: Any
     if isinstance(node, yaml.ScalarNode):
         value = loader.construct_scalar(node)
@@ -89,7 +89,7 @@ def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
     elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
     else:
-        value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]
+        value = loader.construct_mapping(node, deep=True)
     return {suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}": value}
 
 

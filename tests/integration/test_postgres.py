@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -252,9 +253,13 @@ def test_database_that_was_half_made_is_made_anew(tmp_path: Path) -> None:
     server.close()
 
 
-def test_home_may_have_a_path_too_long_for_a_socket(spoiled: Server, tmp_path: Path) -> None:
+def test_home_may_have_a_path_too_long_for_a_socket_as_may_temporary_files(
+    spoiled: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / ("long" * 20) / ("longer" * 20)
     home.parent.mkdir()
+    monkeypatch.setenv("TMPDIR", str(home.parent))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # where it remembers what it found before
     (tmp_path / "home").rename(home)
     server = Server(home, QUICK)
 

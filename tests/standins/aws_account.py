@@ -7,19 +7,22 @@ key's policy and tags are what KMS takes. Then SAM's transformation; the types A
 
 An API's body is Swagger 2 without a description, where moto takes OpenAPI 3 alone, though it reads paths and methods of both
 alike, and it outlives its stack. PutFunctionRecursionConfig is answered and forgotten. Of AWS's own IAM policies, all of which
-take a second to load, there is the one that PAI attaches.
+take a second to load, there is the one that PAI attaches. Templates are read by the YAML reader in C: moto's takes most of the
+time that a deployment does.
 """
 
 import json
 from functools import cache
 from typing import Any
 
+import yaml
 from moto.apigateway.models import APIGatewayBackend, RestAPI, apigateway_backends
 from moto.awslambda import urls
 from moto.awslambda.models import lambda_backends
 from moto.awslambda.responses import LambdaResponse
 from moto.cloudformation.models import CloudFormationBackend, Stack
 from moto.cloudformation.parsing import ResourceMap
+from moto.cloudformation.utils import yaml_tag_constructor
 from moto.core.common_models import CloudFormationModel
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.models import AWSManagedPolicy, IAMBackend
@@ -245,6 +248,8 @@ def init_aws_policies(self: IAMBackend) -> list[AWSManagedPolicy]:
 
 
 def apply() -> None:
+    yaml.CLoader.add_multi_constructor("", yaml_tag_constructor)
+    yaml.Loader = yaml.CLoader  # type: ignore[misc, assignment]
     IAMBackend._init_aws_policies = init_aws_policies  # type: ignore[method-assign, assignment]
     LambdaResponse.put_function_recursion_config = put_function_recursion_config  # type: ignore[attr-defined]
     urls.url_paths[r"{0}/(?P<api_version>[^/]+)/functions/(?P<name>[\w_:%-]+)/recursion-config$"] = LambdaResponse.dispatch

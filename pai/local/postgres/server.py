@@ -15,7 +15,6 @@ import pwd
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -44,6 +43,8 @@ STOP_S = 60.0
 """How long the last to leave waits for the server's end."""
 LOG_BYTES = 1_000_000
 """A longer log begins anew with the next start."""
+SHORT = Path("/tmp")
+"""Not $TMPDIR: that may be long too, and every process that uses the database must look in the same place."""
 LONGEST_SOCKET = 100
 """Bytes of a socket's path; systems take 104 to 108."""
 
@@ -231,7 +232,7 @@ class Server:
         if len(os.fsencode(folder / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET:
             return folder
         digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"pai-{os.geteuid()}-{digest}"
+        return SHORT / f"pai-{os.geteuid()}-{digest}"
 
     def _prepare_socket_folder(self, binaries: Binaries) -> None:
         folder = self._socket_folder()
