@@ -23,10 +23,10 @@ help: ## list these verbs
 run: .venv/run.stamp ## serve PAI on this machine, with a real model: from nothing to an answer
 	@exec .venv/bin/pai run --port "$(PORT)" --host "$(HOST)" --model "$(MODEL)"
 
-test: .venv/dev.stamp ## run every test, with small real models (200 MB, fetched once)
+test: .venv/dev.stamp ## run every test, two at a time, with small real models (200 MB, fetched once)
 	.venv/bin/pai models fetch smollm2
 	.venv/bin/pai models fetch minilm
-	$(IN_VENV) pytest tests/ --cov=chalicelib --cov=pai --cov-report=html
+	$(IN_VENV) pytest tests/ -n 2 --dist loadfile --cov=chalicelib --cov=pai --cov-report=html
 
 check: .venv/dev.stamp ## format, lint, types, dead code, docs, unit tests, and a package for AWS that starts
 	$(IN_VENV) ruff format --check .

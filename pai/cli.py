@@ -1,5 +1,6 @@
 """The command `pai`: its subcommands by name, each loaded only when it is called."""
 
+import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -100,3 +101,6 @@ def main() -> None:
     adopt_region()
     if isinstance(sys.stdout, TextIOWrapper):  # what this terminal's encoding lacks becomes a ?, not a crash
         sys.stdout.reconfigure(errors="replace")
+        if sys.stdout.isatty():  # how large it is, it knows itself, also when that changes; an exported number doesn't
+            for name in ("COLUMNS", "LINES"):
+                os.environ.pop(name, None)

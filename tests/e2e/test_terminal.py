@@ -338,7 +338,7 @@ def test_no_color_is_respected(person: Person) -> None:
 
 def test_a_narrow_terminal_loses_no_words(person: Person) -> None:
     words = "one two three four five six seven eight nine ten eleven twelve"
-    with person.chat("--no-history", columns=24) as terminal:
+    with person.chat("--no-history", columns=24, COLUMNS="80") as terminal:  # a shell may have exported an earlier size
         terminal.say(words, then="twelve\nobedient")
         shown = terminal.text.partition("You said:")[2].partition("obedient")[0]
         terminal.say("/help", then="the same\n>")
