@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chalicelib.embedder.bedrock import DEFAULT_MODEL
 from chalicelib.platform.aws.clients import client
 from chalicelib.platform.aws.keys import SecretKeys
 from chalicelib.settings import read_settings
@@ -18,7 +19,7 @@ from pai.operate.gateway import keep_execution_logs, logging_role
 from pai.operate.models import pinned_models
 from pai.operate.package import ARCHITECTURE, OLDEST, PackageError, check, package
 from pai.operate.parameters import Parameters, load_parameters
-from pai.operate.pin import MODEL, environments, write
+from pai.operate.pin import MODEL, environments, narrow, write
 from pai.operate.stack import Stack
 from pai.operate.steps import remark, step
 from pai.operate.storage import DeploymentBucket
@@ -149,6 +150,8 @@ def _packaged(wish: Wish, bucket: DeploymentBucket) -> dict[str, Any]:
     if not any(MODEL in variables for variables in environments(template)):
         raise OperateError(f"{made} has no function with {MODEL}: no model could be pinned. Package it anew: make package.")
     write(template, pins)
+    configured = stage_config(wish.stage).environment_variables
+    narrow(template, pins, configured.get("PAI_EMBEDDING_MODEL") or DEFAULT_MODEL)
     return template
 
 

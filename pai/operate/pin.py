@@ -8,6 +8,7 @@ from typing import Any
 from chalicelib.errors import ModelRejected, PaiError
 from chalicelib.llm.bedrock.families import Listed, Listing, choose, is_family
 from chalicelib.metering.prices import Prices
+from pai.operate.package import infrastructure
 
 MODEL = "PAI_MODEL"
 LISTS = (MODEL, "PAI_MODELS", "PAI_FALLBACK_MODELS")
@@ -71,6 +72,24 @@ def write(template: Any, pins: Pins) -> None:
     for variables in environments(template):
         plain = {name: value for name, value in variables.items() if isinstance(value, str)}
         variables.update(pins.applied(plain))
+
+
+def narrow(template: Any, pins: Pins, embedder: str) -> None:
+    """Let the functions ask these models and no others. An ARN does not tell which model is behind it: then any."""
+    ids = set(pins.ids.values())
+    for statement in infrastructure("checks").statements(template):
+        if "bedrock:InvokeModelWithResponseStream" in statement["Action"] and not any(one.startswith("arn:") for one in ids):
+            statement["Resource"] = _arns(ids)
+        elif "bedrock:InvokeModel" in statement["Action"] and not embedder.startswith("arn:"):
+            statement["Resource"] = _arns({embedder})
+
+
+def _arns(ids: Iterable[str]) -> list[dict[str, str]]:
+    """Return what stands for these ids in IAM: a profile and, behind its area's name, the model in each of its regions."""
+    account = "arn:${AWS::Partition}:bedrock:${AWS::Region}:${AWS::AccountId}:inference-profile/"
+    anywhere = "arn:${AWS::Partition}:bedrock:*::foundation-model/"
+    found = {account + one for one in ids} | {anywhere + name for one in ids for name in (one, one.partition(".")[2])}
+    return [{"Fn::Sub": arn} for arn in sorted(found)]
 
 
 def price_line(prices: Prices, model: str) -> str:

@@ -9,7 +9,8 @@ import yaml
 from pai.operate.account import OperateError
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # in C where that came with it: 8 times as fast
+# In C, where the package has that: 8 times as fast.
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Reads `!Ref x` and its like, which Chalice's own reader loses inside lists, and leaves dates the texts they are."""
 
 

@@ -11,6 +11,7 @@ import pytest
 from chalicelib import keyring
 from chalicelib.platform.aws.keys import SecretKeys
 from chalicelib.records import ApiKey
+from infrastructure.checks import statements
 from tests.integration.deploying import postgres  # noqa: F401 - fixture
 from tests.integration.operating import (  # noqa: F401 - fixtures
     HAIKU,
@@ -65,6 +66,23 @@ def test_an_empty_account_becomes_a_deployment_that_says_how_to_ask_it(pai: Pai,
         assert variables(function)["PAI_MODEL"] == SONNET
         assert variables(function)["PAI_MODELS"] == HAIKU
         assert f"model={HAIKU}" in variables(function)["PAI_BUDGET"]
+
+
+def test_functions_may_ask_the_pinned_models_and_no_others(pai: Pai, package: Path) -> None:  # noqa: F811
+    deployed(pai, package)
+    before = models_allowed()
+    deployed(pai, package, "--model", "nova-lite")
+
+    assert before >= {SONNET, SONNET.removeprefix("us."), HAIKU, HAIKU.removeprefix("us.")}
+    assert {"us.amazon.nova-2-lite-v1:0", "amazon.nova-2-lite-v1:0"} <= models_allowed()
+    assert not {name for name in before | models_allowed() if "*" in name or "opus" in name}
+    assert SONNET not in models_allowed()
+
+
+def models_allowed() -> set[str]:
+    """Return the models and profiles that the functions may ask for words."""
+    asking = [one for one in statements(deployed_resources()) if "bedrock:InvokeModelWithResponseStream" in one["Action"]]
+    return {resource["Fn::Sub"].split("/", 1)[1] for one in asking for resource in one["Resource"]}
 
 
 def test_deploying_again_changes_nothing_and_shows_no_key(pai: Pai, package: Path) -> None:  # noqa: F811
