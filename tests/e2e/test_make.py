@@ -29,10 +29,14 @@ def project(tmp_path: Path) -> Path:
 
 def make(project: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     tools = str(project.parent / "tools")
+    # Nothing of a make that these tests run under, nor of a Python that it was told of.
+    kept = {
+        name: value for name, value in os.environ.items() if name not in {"PYTHON", "MAKEFLAGS", "MAKEOVERRIDES", "MAKELEVEL"}
+    }
     return subprocess.run(
         [shutil.which("make") or "make", *arguments],
         cwd=project,
-        env={**os.environ, "PATH": tools, "MAKEFLAGS": ""},
+        env={**kept, "PATH": tools},
         capture_output=True,
         text=True,
         timeout=60,
