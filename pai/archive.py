@@ -25,7 +25,8 @@ from chalicelib.clock import iso
 from chalicelib.platform.local.disk import private_folder
 
 MANIFEST = "manifest.json"
-MANIFEST_BYTES = 64 * 1024 * 1024
+MANIFEST_BYTES = 1024 * 1024 * 1024
+TAKEN = "{target} exists already. Name another file, or move that one away."
 STAGE = "stage.json"
 """What a backup of a stage on AWS holds, and one of a home never does."""
 LOCK_WAIT_S = 0.5
@@ -60,7 +61,7 @@ class Manifest:
 def written_to(target: Path) -> Iterator[None]:
     """Refuse a file that exists, or has no folder; turn what the disk can't do in this block into `ArchiveError`."""
     if target.exists():
-        raise ArchiveError(f"{target} exists already. Name another file, or move that one away.")
+        raise ArchiveError(TAKEN.format(target=target))
     try:
         target.absolute().parent.stat()
         yield
@@ -108,6 +109,8 @@ def write(folder: Path, target: Path, scratch: Path) -> Manifest:
                     archive.add(folder / name, name, recursive=False, filter=_anonymous)
             file.flush()
             os.fsync(descriptor)
+        if target.exists():  # it came while this was written, which can take hours
+            raise ArchiveError(TAKEN.format(target=target))
         os.replace(unfinished, target)
     except BaseException:
         os.unlink(unfinished)

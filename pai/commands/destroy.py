@@ -42,8 +42,12 @@ def destroy(stage: str, yes: bool, wait_s: float) -> None:
 
 
 def _make_sure(stage: str) -> None:
+    from pai.operate.account import find_account
+
     if sys.stdin is None or not sys.stdin.isatty():
         raise click.UsageError("There is nobody to ask whether this is meant; add --yes.")
-    words = f"This deletes every conversation, document and key of {stage}. Type the stage's name to go on"
+    account = find_account()
+    place = f"account {account.id}, {account.region}"
+    words = f"This deletes every conversation, document and key of {stage} in {place}. Type the stage's name to go on"
     if click.prompt(words, default="", show_default=False, err=True).strip() != stage:
         raise click.ClickException("Nothing was deleted.")

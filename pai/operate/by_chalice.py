@@ -6,6 +6,8 @@ What Chalice can't say of its functions and API is set once they are there, and 
 """
 
 import json
+import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -15,7 +17,7 @@ from typing import Any
 from chalicelib.platform.aws.clients import client
 from pai.operate.account import refusals, stack_name, tags
 from pai.operate.deployed import Function, chalice_record
-from pai.operate.gateway import RETENTION_DAYS, logging_role
+from pai.operate.gateway import RETENTION_DAYS, may_log
 from pai.operate.package import infrastructure
 
 Json = dict[str, Any]
@@ -44,18 +46,15 @@ def fill(project: Path, stage: str, outputs: Mapping[str, str]) -> bool:
 
 def clear(project: Path, stage: str) -> None:
     """Have `chalice deploy` of this project ask for the base stack again."""
-    folder = project / ".chalice" / "policies" / stage
-    for policy in folder.glob("*.json"):
-        policy.unlink()
-    if folder.is_dir():
-        folder.rmdir()
+    shutil.rmtree(project / ".chalice" / "policies" / stage, ignore_errors=True)
     _change(project, stage, lambda config: _cleared(config, stage))
     _write(chalice_record(stage, project), unfilled(stage))
 
 
 def is_filled(project: Path, stage: str) -> bool:
     """Tell whether `fill` has been here since the project was cloned, or cleared."""
-    return (project / ".chalice" / "policies" / stage).is_dir()
+    named = f'"policies/{stage}/' in (project / ".chalice" / "config.json").read_text()  # its policies may not have come along
+    return named or (project / ".chalice" / "policies" / stage).is_dir()
 
 
 def is_deployed(project: Path, stage: str) -> bool:
@@ -64,6 +63,14 @@ def is_deployed(project: Path, stage: str) -> bool:
         return bool(json.loads(chalice_record(stage, project).read_text())["resources"])
     except (OSError, ValueError, LookupError):
         return False
+
+
+def region_of(project: Path, stage: str) -> str:
+    """Return the region of what `chalice deploy` has made; empty where it has made nothing."""
+    if not is_deployed(project, stage):
+        return ""
+    found = re.search(r"arn:[a-z-]+:lambda:([a-z0-9-]+):", chalice_record(stage, project).read_text())
+    return found[1] if found else ""
 
 
 def unfilled(stage: str) -> Json:
@@ -151,9 +158,9 @@ def finish(project: Path, stage: str, outputs: Mapping[str, str]) -> bool:
     if not is_deployed(project, stage):
         return False
     with refusals(f"finish what Chalice deployed of {stack_name(stage)}"):
-        _finish_functions(stage, outputs)
-        _finish_worker(stage, outputs)
         _finish_api(project, stage, outputs)
+        _finish_worker(stage, outputs)
+        _finish_functions(stage, outputs)  # last: by them is seen that all is done
     return True
 
 
@@ -227,7 +234,7 @@ def _finish_api(project: Path, stage: str, outputs: Mapping[str, str]) -> None:
     here.create_deployment(restApiId=api, stageName=wire.API_STAGE)
     limits = {"rateLimit": wire.THROTTLE["ThrottlingRateLimit"], "burstLimit": wire.THROTTLE["ThrottlingBurstLimit"]}
     changes = {f"/*/*/throttling/{name}": str(value) for name, value in limits.items()}
-    if logging_role():
+    if may_log():
         group = f"arn:{partition}:logs:{region}:{account}:log-group:{wire.log_group('ApiLogs', stage)}"
         changes |= {"/accessLogSettings/destinationArn": group, "/accessLogSettings/format": wire.ACCESS_LOG}
         changes |= {"/*/*/logging/loglevel": "ERROR", "/*/*/logging/dataTrace": "false"}

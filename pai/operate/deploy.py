@@ -73,11 +73,12 @@ def deploy(wish: Wish) -> Deployed:
     outputs = stack.outputs()
     if "Cluster" in outputs:
         _migrate(wish.stage, outputs)
-    given = _key(wish.stage, outputs, parameters.api_key)
     if wish.base_only:
         _for_chalice(wish, outputs)
     address = endpoint(wish.stage, outputs, wish.project)
     _look_at_logging(wish)
+    # Last: a key that is made is shown once, so that nothing may fail in between.
+    given = _key(wish.stage, outputs, parameters.api_key)
     return Deployed(address, given.token, bool(parameters.api_key))
 
 
@@ -228,6 +229,7 @@ def _key(stage: str, outputs: Mapping[str, str], own: str) -> Given:
 def _look_at_logging(wish: Wish) -> None:
     """Say whether API Gateway may log, and look after what it does. Whoever deploys need not be allowed to."""
     with suppress(OperateError):
-        if not logging_role():
+        if logging_role():
+            keep_execution_logs(wish.stage, wish.project)
+        else:
             remark(f"{NO_LOGGING_ROLE.name}: {NO_LOGGING_ROLE.what_to_do}")
-        keep_execution_logs(wish.stage, wish.project)

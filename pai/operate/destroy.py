@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError
 from chalicelib.platform.aws.clients import client
 from pai.operate import by_chalice
 from pai.operate import leftovers as left
-from pai.operate.account import OperateError, code_of, find_account, is_missing, refusals, stack_name
+from pai.operate.account import Account, OperateError, code_of, find_account, is_missing, refusals, stack_name
 from pai.operate.deployed import table_of
-from pai.operate.gateway import execution_logs
+from pai.operate.gateway import execution_logs, keep_execution_logs
 from pai.operate.leftovers import LIMIT_S, PAUSE_S, Left, what_stays
 from pai.operate.parameters import load_parameters
 from pai.operate.stack import Resource, Stack
@@ -35,7 +35,10 @@ def destroy(stage: str, project: Path, limit_s: float = LIMIT_S, pause_s: float 
     with step("account") as say:
         account = find_account()
         say(f"{account.id} in {account.region}")
+    _refuse_elsewhere(stage, project, account)
     api_logs = execution_logs(stage, project)
+    with suppress(OperateError):  # so that a run that goes on from here finds them by their tag
+        keep_execution_logs(stage, project)
     if by_chalice.is_deployed(project, stage):
         _delete_functions(stage, project)
     by_chalice.clear(project, stage)
@@ -54,6 +57,24 @@ def destroy(stage: str, project: Path, limit_s: float = LIMIT_S, pause_s: float 
         say(f"{bucket.clear(stage)} deleted from {bucket.name}")
     with step("what is left") as say:
         return what_stays(stage, say, limit_s, pause_s)
+
+
+def _refuse_elsewhere(stage: str, project: Path, account: Account) -> None:
+    """Refuse a stage of another region: S3 would be followed there, and its documents be gone while all else stays."""
+    for region in (_region_of(documents_bucket(stage, account.id)), by_chalice.region_of(project, stage)):
+        if region and region != account.region:
+            raise OperateError(f"{stage} is deployed in {region}, and this is {account.region}. Set AWS_REGION={region}.")
+
+
+def _region_of(bucket: str) -> str:
+    """Return where a bucket is; empty where there is none, or it is somebody else's."""
+    with refusals(f"look at the S3 bucket {bucket}"):
+        try:
+            return str(client("s3").head_bucket(Bucket=bucket).get("BucketRegion", ""))
+        except ClientError as error:
+            if is_missing(error) or code_of(error) in {"403", "AccessDenied"}:
+                return ""
+            raise
 
 
 def _delete_functions(stage: str, project: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.platform.aws.clients import client
 from pai.operate import adopt_region
-from pai.operate.account import code_of, find_account, refusals, tag_list, tags
+from pai.operate.account import OperateError, code_of, find_account, refusals, tag_list, tags
 from pai.operate.deployed import endpoint, stack_of
 from pai.stage import project_folder
 
@@ -39,6 +40,13 @@ def logging_role() -> str:
     """Return the ARN of the role that API Gateway writes logs with in this account and region; empty when there is none."""
     with refusals("look at API Gateway's account settings"):
         return str(client("apigateway").get_account().get("cloudwatchRoleArn") or "")
+
+
+def may_log() -> bool:
+    """Tell whether API Gateway has such a role; no, where that may not be looked at."""
+    with suppress(OperateError):
+        return bool(logging_role())
+    return False
 
 
 def set_logging_role(pause_s: float = 2.0) -> str:
@@ -80,13 +88,14 @@ def execution_logs(stage: str, project: Path) -> str:
 
 
 def keep_execution_logs(stage: str, project: Path) -> None:
-    """Have those logs end as all others do, and be known as the stage's. API Gateway makes the group when it first logs."""
+    """Have those logs end as all others do, and be known as the stage's: API Gateway makes a group that lasts for ever."""
     logs, name = client("logs"), execution_logs(stage, project)
     with refusals("look after API Gateway's execution logs"):
-        for group in logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"] if name else ():
-            if group["logGroupName"] == name:
-                logs.put_retention_policy(logGroupName=name, retentionInDays=RETENTION_DAYS)
-                logs.tag_log_group(logGroupName=name, tags=tags(stage))
+        if name:
+            with suppress(logs.exceptions.ResourceAlreadyExistsException):
+                logs.create_log_group(logGroupName=name)
+            logs.put_retention_policy(logGroupName=name, retentionInDays=RETENTION_DAYS)
+            logs.tag_log_group(logGroupName=name, tags=tags(stage))
 
 
 def flush_decisions(stage: str, project: Path) -> bool:

@@ -170,8 +170,18 @@ def log_groups(stage: str) -> Iterator[str]:
                 yield group["logGroupName"]
     for group in _pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=EXECUTION_LOGS):
         # Named after the API alone: the tag tells whose it is.
-        if client("logs").list_tags_log_group(logGroupName=group["logGroupName"])["tags"].get("pai:stage") == stage:
+        if _log_tags(group["logGroupName"]).get("pai:stage") == stage:
             yield group["logGroupName"]
+
+
+def _log_tags(group: str) -> dict[str, str]:
+    """Return a log group's tags; none of one that is somebody else's, or gone meanwhile."""
+    try:
+        return dict(client("logs").list_tags_log_group(logGroupName=group)["tags"])
+    except ClientError as error:
+        if is_missing(error) or "AccessDenied" in code_of(error):
+            return {}
+        raise
 
 
 def secrets(stage: str) -> Iterator[str]:

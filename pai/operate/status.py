@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pai.operate import by_chalice, deployed
-from pai.operate.gateway import logging_role
+from pai.operate.gateway import may_log
 from pai.operate.pin import MODEL
 from pai.operate.stack import NEVER_WHOLE, NOTHING, STUCK
 from pai.operate.troubles import LOGGING_SCRIPT, NO_LOGGING_ROLE, THROTTLED_TABLE
@@ -64,7 +64,7 @@ def _stack(stage: str, state: str) -> Line:
 def _logging() -> Line:
     """API Gateway's own logs are no must: without its role they are off."""
     off = f"off: {NO_LOGGING_ROLE.name} ({LOGGING_SCRIPT})"
-    return Line("API logs", "allowed" if logging_role() else off)
+    return Line("API logs", "allowed" if may_log() else off)
 
 
 def _table(stage: str) -> Line:

@@ -229,7 +229,6 @@ def test_the_missing_logging_role_is_told_and_set_by_the_script_s_program(pai: P
 
     assert gateway.set_logging_role() == arn
     assert boto3.client("apigateway").get_account()["cloudwatchRoleArn"] == arn
-    boto3.client("logs").create_log_group(logGroupName=execution_logs())  # as API Gateway does when it first logs
     assert "CloudWatch Logs role" not in deployed(pai, package)
     [group] = boto3.client("logs").describe_log_groups(logGroupNamePrefix=execution_logs())["logGroups"]
     assert group["retentionInDays"] == 30

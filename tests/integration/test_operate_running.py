@@ -231,6 +231,17 @@ def test_a_destruction_killed_after_the_stack_is_ended_by_the_next(pai: Pai, dev
     assert not boto3.client("s3").list_buckets()["Buckets"]
 
 
+def test_a_stage_is_not_destroyed_from_another_region(pai: Pai, dev: str) -> None:  # noqa: F811
+    s3 = boto3.client("s3")
+    s3.put_object(Bucket="pai-dev-documents-123456789012", Key="documents/me/1", Body=b"kept")
+
+    refused = pai("destroy", "--stage", "dev", "--yes", AWS_REGION="eu-west-1")
+
+    assert refused.returncode == 1
+    assert "Set AWS_REGION=us-east-1" in refused.stderr
+    assert s3.get_object(Bucket="pai-dev-documents-123456789012", Key="documents/me/1")["Body"].read() == b"kept"
+
+
 def test_destroying_one_stage_leaves_the_other(pai: Pai, dev: str, tmp_path: Path) -> None:  # noqa: F811
     assert pai("deploy", "--stage", "prod", "--package", str(write_package(tmp_path / "prod", "prod"))).returncode == 0
 

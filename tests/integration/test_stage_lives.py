@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,6 +84,7 @@ def test_a_stage_goes_through_its_life_by_chalice(run: Run, account: Account, cl
     before = config(clone)
     said = succeeded(run(PAI, "deploy", "--stage", "dev", "--base-only", "--rag"))
     assert "Now: chalice deploy --stage dev" in said
+    assert said.index("✔ chalice deploy") < said.index("✔ API key")  # it is shown once: nothing may fail after it
     succeeded(run(CHALICE, "deploy", "--stage", "dev"))
     assert "PAI_PARTIAL_BATCHES" not in deployed_environment("pai-dev-documents")
     said = succeeded(run(PAI, "deploy", "--stage", "dev", "--base-only"))
@@ -104,6 +106,16 @@ def test_a_stage_goes_through_its_life_by_chalice(run: Run, account: Account, cl
     see_that_all_is_gone(run(PAI, "destroy", "--stage", "dev", "--yes"))
     assert config(clone) == before
     assert "Run `pai deploy" in run(CHALICE, "deploy", "--stage", "dev").stderr
+
+
+def test_a_clone_with_another_ones_configuration_is_known_to_be_filled(run: Run, clone: Path) -> None:
+    before = config(clone)
+    succeeded(run(PAI, "deploy", "--stage", "dev", "--base-only"))
+    shutil.rmtree(clone / ".chalice" / "policies" / "dev")  # git does not take it along
+
+    run(PAI, "deploy", "--stage", "dev", "--package", str(clone))
+
+    assert config(clone) == before
 
 
 def config(clone: Path) -> str:
@@ -192,6 +204,8 @@ def test_a_stage_that_is_deployed_whole_is_not_chalices_any_more(run: Run, clone
     succeeded(run(PAI, "deploy", "--stage", "dev", "--base-only"))
     assert by_chalice.is_filled(clone, "dev")
 
+    policies = clone / ".chalice" / "policies" / "dev"
+    (policies / "chatbot.new").write_text("")  # of a run that was killed
     run(PAI, "deploy", "--stage", "dev", "--package", str(clone))  # no package, but it gets as far as that
 
     assert config(clone) == before

@@ -62,7 +62,7 @@ def test_an_idle_stage_is_paid_for_by_what_its_template_has() -> None:
 
 def test_the_alarm_of_files_that_wait_is_paid_for_with_documents_alone() -> None:
     template = load_template(RESOURCES)
-    assert dollars_of(floor(template, rag=False), "alarms") == pytest.approx(0.1 * 8)
+    assert dollars_of(floor(template, rag=False), "alarms") == pytest.approx(0.1 * 6)
     assert dollars_of(floor(template, rag=True), "alarms") == pytest.approx(0.1 * 9)
 
 
