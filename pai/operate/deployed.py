@@ -100,14 +100,19 @@ def alarms(stage: str) -> dict[str, str]:
 
 def billing_mode(table: str) -> str:
     """Return how the table is paid for, as PAY_PER_REQUEST; empty when there is no such table."""
+    described = described_table(table)
+    return str(described.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED")) if described else ""
+
+
+def described_table(table: str) -> Mapping[str, Any]:
+    """Return what DynamoDB says of a table; nothing when there is no such table."""
     with refusals(f"look at the table {table}"):
         try:
-            described = client("dynamodb").describe_table(TableName=table)["Table"]
+            return dict(client("dynamodb").describe_table(TableName=table)["Table"])
         except ClientError as error:
             if is_missing(error):
-                return ""
+                return {}
             raise
-    return str(described.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED"))
 
 
 def table_of(stage: str) -> str:

@@ -18,8 +18,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from botocore.exceptions import ClientError
-
 from chalicelib import keyring
 from chalicelib.errors import PaiError
 from chalicelib.platform.aws.clients import client
@@ -29,8 +27,8 @@ from chalicelib.settings import Settings
 from chalicelib.store import Item, Value
 from chalicelib.store.items import check
 from pai.archive import STAGE, ArchiveError, understood
-from pai.operate.account import Account, OperateError, find_account, is_missing, refusals
-from pai.operate.deployed import stack_of, table_of
+from pai.operate.account import Account, OperateError, find_account
+from pai.operate.deployed import described_table, stack_of, table_of
 from pai.operate.destroy import documents_bucket
 from pai.stage import enter_stage
 
@@ -98,14 +96,7 @@ def find_kept(stage: str) -> tuple[Account, Settings]:
 
 def _key_of(table: str) -> str:
     """Return the ARN of the KMS key of a table, which is its stage's; empty where there is no such table."""
-    with refusals(f"look at the table {table}"):
-        try:
-            described = client("dynamodb").describe_table(TableName=table)["Table"]
-        except ClientError as error:
-            if is_missing(error):
-                return ""
-            raise
-    return str(described.get("SSEDescription", {}).get("KMSMasterKeyArn", ""))
+    return str(described_table(table).get("SSEDescription", {}).get("KMSMasterKeyArn", ""))
 
 
 def table_client() -> Any:
