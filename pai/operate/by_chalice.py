@@ -6,7 +6,6 @@ What Chalice can't say of its functions and API is set once they are there, and 
 """
 
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 
 from chalicelib.platform.aws.clients import client
 from pai.operate.account import refusals, stack_name, tags
-from pai.operate.deployed import Function, chalice_record
+from pai.operate.deployed import Function, chalice_record, made_by_chalice
 from pai.operate.gateway import RETENTION_DAYS, may_log
 from pai.operate.package import infrastructure
 
@@ -59,18 +58,13 @@ def is_filled(project: Path, stage: str) -> bool:
 
 def is_deployed(project: Path, stage: str) -> bool:
     """Tell whether `chalice deploy` has made something of this stage that is still there."""
-    try:
-        return bool(json.loads(chalice_record(stage, project).read_text())["resources"])
-    except (OSError, ValueError, LookupError):
-        return False
+    return bool(made_by_chalice(stage, project))
 
 
 def region_of(project: Path, stage: str) -> str:
     """Return the region of what `chalice deploy` has made; empty where it has made nothing."""
-    if not is_deployed(project, stage):
-        return ""
-    found = re.search(r"arn:[a-z-]+:lambda:([a-z0-9-]+):", chalice_record(stage, project).read_text())
-    return found[1] if found else ""
+    arns = (entry["lambda_arn"] for entry in made_by_chalice(stage, project) if "lambda_arn" in entry)
+    return next((str(arn.split(":")[3]) for arn in arns), "")
 
 
 def unfilled(stage: str) -> Json:
@@ -166,12 +160,12 @@ def finish(project: Path, stage: str, outputs: Mapping[str, str]) -> bool:
 
 def is_finished(functions: Iterable[Function]) -> bool:
     """Tell whether `finish` came after the last `chalice deploy`, which takes from the functions what it was not told of."""
-    return any("PAI_PARTIAL_BATCHES" in function.environment for function in functions)
+    of_queues = [function for function in functions if "-documents" in function.name]
+    return bool(of_queues) and all("PAI_PARTIAL_BATCHES" in function.environment for function in of_queues)
 
 
 def _api(project: Path, stage: str) -> str:
-    resources = json.loads(chalice_record(stage, project).read_text())["resources"]
-    return str(next(entry["rest_api_id"] for entry in resources if entry["resource_type"] == "rest_api"))
+    return str(next(entry["rest_api_id"] for entry in made_by_chalice(stage, project) if "rest_api_id" in entry))
 
 
 def _finish_functions(stage: str, outputs: Mapping[str, str]) -> None:

@@ -68,7 +68,7 @@ def deploy(wish: Wish) -> Deployed:
         by_chalice.clear(wish.project, wish.stage)
     base = wish.project / "infrastructure" / "resources.yaml"
     template = load_template(base) if wish.base_only else _packaged(wish, bucket)
-    leave_out_what_is_not_there(template)
+    _leave_out_what_is_not_there(template)
     _stack(wish, stack, template, parameters, bucket)
     outputs = stack.outputs()
     if "Cluster" in outputs:
@@ -128,7 +128,7 @@ def _bucket(account: Account, parameters: Parameters) -> DeploymentBucket:
     return bucket
 
 
-def leave_out_what_is_not_there(template: dict[str, Any]) -> None:
+def _leave_out_what_is_not_there(template: dict[str, Any]) -> None:
     """Take the budget out of the template where CloudFormation has none: it would refuse the whole."""
     budgets = [name for name, entry in template["Resources"].items() if entry["Type"] == BUDGET]
     if budgets and not knows_type(BUDGET):

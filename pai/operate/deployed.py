@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from chalicelib.platform.aws.clients import client
-from pai.operate.account import code_of, is_missing, refusals, stack_name
+from pai.operate.account import OperateError, code_of, is_missing, refusals, stack_name
 from pai.operate.stack import Stack
 
 FUNCTIONS = ("", "-authorizer", "-worker", "-documents", "-documents_dead")
@@ -65,13 +65,29 @@ def endpoint(stage: str, outputs: Mapping[str, str], project: Path) -> str:
 
     It is the stack's output, or what `chalice deploy` has left word of.
     """
-    address = outputs.get("ApiEndpoint") or outputs.get("EndpointURL") or _by_chalice(stage, project)
+    address = outputs.get("ApiEndpoint") or outputs.get("EndpointURL")
+    if not address:
+        address = next((entry["rest_api_url"] for entry in made_by_chalice(stage, project) if "rest_api_url" in entry), "")
     return address.rstrip("/")
 
 
 def chalice_record(stage: str, project: Path) -> Path:
     """Return the file in which `chalice deploy` keeps what it has made."""
     return project / ".chalice" / "deployed" / f"{stage}.json"
+
+
+def made_by_chalice(stage: str, project: Path) -> list[dict[str, Any]]:
+    """Return what that file names; nothing where it is missing. `OperateError` if it can't be read: nothing may replace it."""
+    record = chalice_record(stage, project)
+    try:
+        return list(json.loads(record.read_text())["resources"])
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise OperateError(
+            f"{record} says what Chalice has deployed, and can't be read ({error}). Bring it back, as from version "
+            "control; or delete it, if Chalice has deployed nothing."
+        ) from error
 
 
 def queue_depths(stage: str) -> dict[str, int]:
@@ -154,11 +170,3 @@ def _function(here: Any, name: str) -> Function | None:
         found["LastModified"],
         found.get("Environment", {}).get("Variables", {}),
     )
-
-
-def _by_chalice(stage: str, project: Path) -> str:
-    try:
-        resources = json.loads(chalice_record(stage, project).read_text())["resources"]
-        return next((entry["rest_api_url"] for entry in resources if "rest_api_url" in entry), "")
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""

@@ -13,6 +13,7 @@ import boto3
 import httpx
 import pytest
 
+import app as product
 from chalicelib import keyring
 from chalicelib.clock import iso
 from chalicelib.wiring import here
@@ -21,7 +22,7 @@ from tests.conftest import EMPTIED
 from tests.contract.aws_standin import serving
 from tests.standins.bedrock import BedrockStandIn
 from tests.standins.data_api import DataApiStandIn
-from tests.standins.lambda_functions import Invoked, forget, running
+from tests.standins.lambda_functions import Invoked, ask, context, forget, running
 from tests.standins.templates import sam_template
 
 Json = dict[str, Any]
@@ -98,6 +99,18 @@ def put_archive() -> None:
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket="deployment")
     s3.put_object(Bucket="deployment", Key="deployment.zip", Body=content.getvalue())
+
+
+def answer_in_background(account: Account, message: str) -> tuple[str, Json]:
+    """Ask the API, and let the worker that it starts answer; return the worker's name and the conversation."""
+    with running("pai-dev"), invoking(account):
+        asked = ask("POST", "/chat", {"message": message}, headers={"prefer": "respond-async"})
+    assert asked["http"] == 202, asked
+    [(function, job)] = account.invoked.payloads
+    with running(function), invoking(account):
+        product.worker(job, context(function))
+    with running("pai-dev"):
+        return function, ask("GET", "/conversations/{conversation_id}", conversation_id=asked["conversation_id"])
 
 
 def make_key(owner: str = "me") -> str:

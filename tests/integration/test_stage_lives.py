@@ -15,7 +15,7 @@ import pytest
 import app as product
 from infrastructure import wire
 from pai.operate import by_chalice
-from tests.integration.deploying import Account, account, invoking, make_key, outputs, postgres
+from tests.integration.deploying import Account, account, answer_in_background, make_key, outputs, postgres
 from tests.integration.operating import write_package
 from tests.standins.bedrock import Behaviour
 from tests.standins.event_source import EventSource
@@ -118,6 +118,16 @@ def test_a_clone_with_another_ones_configuration_is_known_to_be_filled(run: Run,
     assert config(clone) == before
 
 
+def test_a_record_of_chalice_s_that_is_damaged_is_not_replaced(run: Run, clone: Path) -> None:
+    record = clone / ".chalice" / "deployed" / "dev.json"
+    record.write_text('{"resources": [')
+
+    refused = run(PAI, "deploy", "--stage", "dev", "--base-only")
+
+    assert (refused.returncode, "can't be read" in refused.stderr) == (1, True)
+    assert record.read_text() == '{"resources": ['
+
+
 def config(clone: Path) -> str:
     return (clone / ".chalice" / "config.json").read_text()
 
@@ -157,13 +167,8 @@ def answer_something(account: Account) -> None:
     }
     with running("pai-dev-authorizer"):
         assert product.api_key(event, context("pai-dev-authorizer"))["principalId"] == "me"
-    with running("pai-dev"), invoking(account):
-        asked = ask("POST", "/chat", {"message": "Four times four?"}, headers={"prefer": "respond-async"})
-    [(function, job)] = account.invoked.payloads
-    with running(function), invoking(account):
-        product.worker(job, context(function))
+    _, shown = answer_in_background(account, "Four times four?")
     with running("pai-dev"):
-        shown = ask("GET", "/conversations/{conversation_id}", conversation_id=asked["conversation_id"])
         report = ask("GET", "/health/deep")
     assert shown["messages"][-1]["content"] == "Sixteen."
     assert report["status"] == "ok", report

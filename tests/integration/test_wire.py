@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 import app as product
-from tests.integration.deploying import Account, account, deploy_stack, invoking, make_key, postgres
+from tests.integration.deploying import Account, account, answer_in_background, deploy_stack, make_key, postgres
 from tests.standins.bedrock import Behaviour
 from tests.standins.event_source import EventSource
 from tests.standins.lambda_functions import ask, context, deployed_environment, forget, running
@@ -46,16 +46,10 @@ def test_every_part_works_with_what_the_stack_gives_it(rag: bool, account: Accou
 
 def test_a_worker_answers_what_the_api_was_asked(rag: bool, account: Account) -> None:
     account.bedrock.script(Behaviour("claude", reply="Sixteen."))
-    with running("pai-dev"), invoking(account):
-        asked = ask("POST", "/chat", {"message": "Four times four?"}, headers={"prefer": "respond-async"})
-    [(function, job)] = account.invoked.payloads
 
-    with running(function), invoking(account):
-        product.worker(job, context(function))
+    function, shown = answer_in_background(account, "Four times four?")
 
-    with running("pai-dev"):
-        shown = ask("GET", "/conversations/{conversation_id}", conversation_id=asked["conversation_id"])
-    assert (asked["http"], function) == (202, "pai-dev-worker")
+    assert function == "pai-dev-worker"
     assert [message["content"] for message in shown["messages"]] == ["Four times four?", "Sixteen."]
 
 
