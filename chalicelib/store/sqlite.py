@@ -201,11 +201,23 @@ class SqliteStore:
         )
         try:
             for pragma in PRAGMAS:
-                connection.execute(pragma)
+                self._set(connection, pragma)
         except sqlite3.DatabaseError:
             connection.close()
             raise
         return connection
+
+    def _set(self, connection: sqlite3.Connection, pragma: str) -> None:
+        """Set it, also where SQLite does not wait for others: while several of them give a new file its journal."""
+        end = time.monotonic() + self._busy_s
+        while True:
+            try:
+                connection.execute(pragma)
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                    raise
+            time.sleep(0.01)
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         if self._closed:
